@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The one header that the kernel side, the collector and recordings share.
+ *
+ * Rows are what the BPF programs keep in memory-mapped tables. A record is a row (or a fact) with a
+ * header; a live trace and a replayed recording both feed the graph with records and nothing else.
+ * Numbers are explicit and never reused. Readers skip unknown record types by their length, and
+ * accept longer records than they know: rows only grow at the end.
+ */
+#ifndef IPCTRACE_RECORD_H
+#define IPCTRACE_RECORD_H
+
+#ifndef __VMLINUX_H__
+#include <linux/types.h>
+#endif
+
+enum mech {
+	MECH_NONE = 0, /* not a channel, or one that this trace does not watch */
+	MECH_PIPE = 1,
+	MECH_FIFO = 2,
+	MECH_MAX,
+};
+
+enum role {
+	ROLE_WRITE = 0,
+	ROLE_READ = 1,
+	ROLE_MAX,
+};
+
+#define COMM_LEN 16
+#define PATH_LEN 256 /* longer ones are cut, and say so (ROW_CUT) */
+#define ARGS_LEN 256
+
+/* Process ids that stand for no one process. Real ones count up from 1. */
+#define PROC_OUTSIDE 0xfffffffeU /* somebody this trace does not watch, or before it began */
+#define PROC_SHARED 0xffffffffU	 /* several writers, whose order the kernel does not give */
+
+enum proc_flags {
+	PROC_DEAD = 1,
+	PROC_INITIAL = 2, /* was there before the trace */
+	PROC_ROOT = 4,	  /* the traced command itself, or named with -p */
+	PROC_COMPAT = 8,  /* 32-bit: its calls are not seen */
+	PROC_CUT = 16,	  /* exe or cmdline did not fit */
+	PROC_HOLDER = 32, /* not watched: only known to hold the other end of a channel */
+};
+
+/* A process: (pid, start time). Threads are folded into it. */
+struct proc_row {
+	__u32 id; /* 0: free row */
+	__u32 parent; /* id of the parent, 0 if it is not watched */
+	__u32 pid;
+	__u32 ppid;
+	__u64 start_ns; /* since boot */
+	__u64 exit_ns; /* 0: alive */
+	__u64 cgroup;
+	__u32 uid;
+	__u32 pidns;
+	__u32 threads; /* live ones */
+	__u32 wait_status; /* as wait(2) gives it */
+	__u32 flags; /* enum proc_flags */
+	__u16 exe_len; /* bytes used in exe[] */
+	__u16 args_len; /* bytes used in args[]: argv, each with its NUL */
+	char comm[COMM_LEN];
+	char exe[PATH_LEN];
+	char args[ARGS_LEN];
+};
+
+/* A thread, which owns edges. */
+struct task_row {
+	__u32 id; /* 0: free row */
+	__u32 proc; /* id of its process */
+	__u32 tid;
+	__u32 dead;
+	__u64 seen; /* calls on watched channels, counted where they begin */
+};
+
+enum chan_flags {
+	CHAN_PREEXISTING = 1,
+	CHAN_CUT = 2, /* name did not fit */
+	CHAN_LEDGER = 4, /* who wrote which bytes was kept in a ledger */
+	CHAN_NO_LEDGER = 8, /* it should have been, and there was no room */
+};
+
+/* What makes a channel the same channel. */
+struct chan_key {
+	__u32 mech;
+	__u32 dev;
+	__u64 ino;
+	__u32 gen; /* i_generation: a FIFO made again under a recycled inode number is another one */
+	__u32 _pad;
+};
+
+struct chan_row {
+	__u32 id; /* 0: free row */
+	__u32 flags; /* enum chan_flags */
+	struct chan_key key;
+	__u64 first_ns;
+	__u64 capacity; /* bytes it can hold, 0: unknown */
+	__u64 highwater; /* most bytes ever seen in it */
+	__u64 found_bytes; /* bytes that lay in it when it was first seen */
+	__u32 first_writer; /* process id; 0: nobody yet */
+	__u32 writer_edge; /* row + 1 of the first writer's and reader's edge, to tell the fill */
+	__u32 reader_edge;
+	__u32 ledger; /* row + 1 */
+	__u16 name_len;
+	__u16 _pad[3];
+	char name[PATH_LEN];
+};
+
+#define EDGE_ERRS 3
+#define ERR_RESTART 255 /* ERESTARTSYS and its kin: interrupted, and made again or ended as EINTR */
+
+/*
+ * Counters of one thread in one role on one channel. Only that thread writes them, so no atomics.
+ * The first cache line is what a call touches that neither fails nor sleeps.
+ */
+struct edge_row {
+	__u64 ops; /* calls that returned 0 or more */
+	__u64 bytes; /* sum of what they returned */
+	__u64 nonblocking_ops; /* calls (also failed ones) that asked not to sleep */
+	__u64 last_ns;
+	__u64 first_ns;
+	__u64 peeked_bytes; /* looked at but not consumed: tee(2) */
+	__u32 proc; /* id; 0: free row */
+	__u32 err_other; /* failed calls with an errno that errs[] had no room for */
+	__u8 role;
+	__u8 err_no[EDGE_ERRS];
+	__u32 task; /* row of the thread */
+
+	__u64 blocked_ops; /* calls that really slept */
+	__u64 blocked_ns;
+	__u64 max_blocked_ns;
+	__u64 blocked_since; /* sleeping now, since then; 0: not */
+	__u64 errs[EDGE_ERRS];
+	__u32 chan; /* id */
+	__u32 chan_row;
+};
+
+/* Who got whose bytes; kept by ledgers only. On other channels the edges say it. */
+struct flow_key {
+	__u32 chan;
+	__u32 from; /* process id, PROC_OUTSIDE or PROC_SHARED */
+	__u32 to;
+	__u32 _pad;
+};
+
+struct flow_val {
+	__u64 ops; /* reads that got something of it */
+	__u64 bytes;
+};
+
+enum loss {
+	LOSS_NO_EDGE = 0, /* calls not counted: the edge table was full */
+	LOSS_NO_CHAN = 1, /* calls not counted: the channel table was full */
+	LOSS_NO_PROC = 2, /* processes (with all they did) not seen: the process table was full */
+	LOSS_NO_LEDGER = 3, /* channels whose many writers could not be told apart */
+	LOSS_NO_FLOW = 4, /* bytes whose writer is known but the flow table was full */
+	LOSS_COMPAT = 5, /* calls of 32-bit programs, which are not decoded */
+	LOSS_RING_PROC = 6, /* lifecycle records that found the ring full */
+	LOSS_RING_OP = 7, /* per-operation records that found the ring full */
+	LOSS_STRAY = 8, /* calls whose end was seen but not their file */
+	LOSS_MAX,
+};
+
+enum rec_type {
+	REC_META = 1,
+	REC_PROC = 2,
+	REC_CHAN = 3,
+	REC_EDGE = 4,
+	REC_FLOW = 5,
+	REC_LOST = 6,
+	REC_LIFE = 7,
+	REC_OP = 8,
+	REC_HOLDER = 9,
+	REC_END = 10,
+};
+
+struct rec_hdr {
+	__u16 type;
+	__u16 len; /* of the whole record */
+	__u32 cpu;
+	__u64 time; /* CLOCK_MONOTONIC */
+};
+
+#define META_TEXT 4096
+
+/* First record of all. */
+struct rec_meta {
+	struct rec_hdr h;
+	__u32 schema; /* 1 */
+	__u32 text_len;
+	__u64 started; /* wall clock, ns */
+	/*
+	 * "key\0value\0" pairs: version, host, kernel, and any number of arg (the command),
+	 * filter (name=value), note.
+	 */
+	char text[META_TEXT];
+};
+
+/* A process or channel as it is now; the last one of an id counts. */
+struct rec_proc {
+	struct rec_hdr h;
+	struct proc_row row;
+};
+
+struct rec_chan {
+	struct rec_hdr h;
+	struct chan_row row;
+};
+
+/* Counters to be added to (process, channel, role). */
+struct rec_edge {
+	struct rec_hdr h;
+	struct edge_row row;
+};
+
+struct rec_flow {
+	struct rec_hdr h;
+	struct flow_key key;
+	struct flow_val val;
+};
+
+/* Who could use a channel when the trace began or ended: from the tables of open files. */
+struct rec_holder {
+	struct rec_hdr h;
+	__u32 chan;
+	__u32 proc;
+	__u32 modes; /* bit ROLE_WRITE, bit ROLE_READ */
+	__u32 _pad;
+};
+
+/* Running totals: the last one counts. */
+struct rec_lost {
+	struct rec_hdr h;
+	__u64 seen; /* calls on watched channels that began */
+	__u64 delivered; /* of these, counted in an edge */
+	__u64 unfinished; /* of these, still in the kernel when the trace ended */
+	__u64 causes[LOSS_MAX];
+};
+
+enum life { LIFE_FORK = 1, LIFE_EXEC = 2, LIFE_EXIT = 3, LIFE_CHAN = 4 };
+
+struct rec_life {
+	struct rec_hdr h;
+	__u32 what; /* enum life */
+	__u32 proc;
+	__u32 other; /* FORK: the parent; CHAN: the channel; EXIT: wait status */
+	__u32 pid;
+	char comm[COMM_LEN];
+};
+
+/* One call on a channel; only with --ops. */
+struct rec_op {
+	struct rec_hdr h; /* time: when it ended */
+	__u32 proc;
+	__u32 tid;
+	__u32 chan;
+	__u32 role;
+	__s64 ret;
+	__u64 blocked_ns;
+};
+
+struct rec_end {
+	struct rec_hdr h;
+	__u64 duration_ns;
+};
+
+#define RECORD_MAX sizeof(struct rec_meta)
+
+_Static_assert(sizeof(struct rec_hdr) == 16, "every record starts with the same 16 bytes");
+_Static_assert(sizeof(struct edge_row) == 128, "an edge is two cache lines");
+_Static_assert(sizeof(struct chan_key) == 24, "keys are compared as bytes");
+_Static_assert(sizeof(struct rec_meta) < 65536, "rec_hdr.len is 16 bits");
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The communication graph: process - channel - process, and the flows derived from it.
+ *
+ * Records go in (graph__handle), in any order that a trace can give; graph__finish() then derives
+ * flows, relations and classes, and sorts everything so that the same records give the same ids.
+ * The graph owns all nodes and strings; they live until graph__free().
+ */
+#ifndef IPCTRACE_GRAPH_H
+#define IPCTRACE_GRAPH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../bpf/record.h"
+
+struct gproc {
+	char id[16]; /* "p1"; given by graph__finish() */
+	uint32_t key; /* record id */
+	uint32_t pid, uid, pidns, flags;
+	uint32_t wait_status; /* meaningful if PROC_DEAD */
+	uint64_t start_ns, cgroup, exit_ns;
+	struct gproc *parent; /* NULL: not in the graph */
+	uint32_t parent_key;
+	char *comm, *exe;
+	char *args; /* argv, each with its NUL */
+	size_t args_len;
+	char *cgroup_path, *container; /* NULL: unknown, none */
+	uint64_t count; /* how many like processes this node stands for, usually 1 */
+	bool folded; /* stands for processes that ended long ago, see fold.c */
+	size_t index;
+};
+
+struct gchan {
+	char id[16]; /* "c1" */
+	uint32_t key; /* record id */
+	struct chan_row row;
+	char *name; /* what a user calls it: a path, or "pipe:[123]" */
+	char *path; /* NULL: has none */
+	uint64_t count; /* how many like channels this node stands for */
+	bool folded;
+	/* What the textbooks call it; string constants. */
+	const char *medium, *unit, *direction, *naming, *buffering, *scope, *relation;
+	size_t index;
+};
+
+struct gedge {
+	struct gproc *proc;
+	struct gchan *chan;
+	enum role role;
+	uint64_t ops, bytes, nonblocking_ops, peeked_bytes;
+	uint64_t blocked_ops, blocked_ns, max_blocked_ns;
+	uint64_t blocked_now; /* threads that still slept when the trace ended */
+	uint64_t first_ns, last_ns;
+	uint64_t errors[256]; /* by errno; [ERR_RESTART]: ERESTARTSYS; [0]: others */
+	bool holder; /* only open, never used in the trace */
+};
+
+enum certainty { CERTAIN_EXACT, CERTAIN_SHARED, CERTAIN_INFERRED };
+
+/*
+ * bytes are known to have gone from one to the other. shared_bytes: at most that many more, of
+ * which it is not known which of several writers they came from.
+ */
+struct gflow {
+	struct gproc *from, *to; /* never NULL: somebody unknown is the node graph->outside */
+	struct gchan *chan;
+	uint64_t ops, bytes, shared_bytes;
+	enum certainty certainty;
+};
+
+struct gmeta {
+	char *version, *host, *kernel;
+	uint64_t started, duration_ns;
+	char **args; /* the traced command, NULL-terminated; NULL: none */
+	char **filters, **notes; /* "name=value"; lines for the legend */
+};
+
+struct graph {
+	struct gmeta meta;
+	struct gproc **procs;
+	size_t nr_procs;
+	struct gchan **chans;
+	size_t nr_chans;
+	struct gedge **edges;
+	size_t nr_edges;
+	struct gflow **flows;
+	size_t nr_flows;
+	struct gproc *outside; /* NULL if nothing came from or went to somebody unknown */
+	struct rec_lost lost;
+	bool has_lost;
+	struct graph_priv *priv;
+};
+
+struct graph *graph__new(void);
+void graph__free(struct graph *g);
+
+/* One record. Unknown types are ignored. -EINVAL: not a record; -ENOMEM. */
+int graph__handle(struct graph *g, const struct rec_hdr *rec);
+
+/* Derive and sort; the arrays above are valid from here on. Call once. */
+int graph__finish(struct graph *g);
+
+/* True if no event, edge or flow was lost. */
+bool graph__complete(const struct graph *g);
+
+/* Memory stays bounded: what ended longest ago is folded once there are more than this many. */
+void graph__set_fold_limit(struct graph *g, size_t processes);
+
+#endif

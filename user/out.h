@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Writers: one file each (out_*.c), one `const struct out_ops` each. A writer gets the finished
+ * graph's parts in a fixed order through walk() in out.c; it never looks for anything itself.
+ * Every string that comes from the traced machine is hostile: a writer escapes for its format.
+ */
+#ifndef IPCTRACE_OUT_H
+#define IPCTRACE_OUT_H
+
+#include <stdio.h>
+
+#include "graph.h"
+
+struct out {
+	FILE *f;
+	const struct graph *g;
+	void *priv; /* the writer's own */
+};
+
+struct out_ops {
+	const char *name; /* "json" */
+	const char *extensions; /* "json", "dot gv" */
+	const char *help;
+	int (*begin)(struct out *o);
+	int (*event)(struct out *o, const struct rec_hdr *rec); /* each record, as it comes; may be NULL */
+	int (*proc)(struct out *o, const struct gproc *p);
+	int (*chan)(struct out *o, const struct gchan *c);
+	int (*edge)(struct out *o, const struct gedge *e);
+	int (*flow)(struct out *o, const struct gflow *f);
+	int (*lost)(struct out *o);
+	int (*end)(struct out *o);
+};
+
+extern const struct out_ops out_text, out_dot, out_svg, out_png, out_pdf, out_json, out_jsonl, out_ipct;
+
+/* The writer for a file name, by its extension; NULL if there is none. */
+const struct out_ops *out__by_filename(const char *filename);
+
+/* "dot gv svg png ..." for messages. */
+const char *out__extensions(void);
+
+/*
+ * An output file. Opened (and so checked for being writable) before tracing starts; what is written
+ * goes to a temporary file beside it and is renamed into place by out_file__finish(), so a disk that
+ * fills up never leaves half a file under the asked name. "-" is stdout (format text, or as given
+ * by the form "json:-").
+ */
+struct out_file;
+int out_file__open(struct out_file **of, const char *spec); /* prints one line on error */
+int out_file__event(struct out_file *of, const struct rec_hdr *rec);
+int out_file__finish(struct out_file *of, const struct graph *g); /* prints one line on error */
+void out_file__free(struct out_file *of);
+
+#endif
