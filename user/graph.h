@@ -53,7 +53,8 @@ struct gedge {
 	uint64_t blocked_ops, blocked_ns, max_blocked_ns;
 	uint64_t blocked_now; /* threads that still slept when the trace ended */
 	uint64_t first_ns, last_ns;
-	uint64_t errors[256]; /* by errno; [ERR_RESTART]: ERESTARTSYS; [0]: others */
+	/* [256] by errno; [ERR_RESTART]: ERESTARTSYS; [0]: others. Never NULL: all zero if none failed. */
+	const uint64_t *errors;
 	bool holder; /* only open, never used in the trace */
 };
 
@@ -87,7 +88,11 @@ struct graph {
 	size_t nr_edges;
 	struct gflow **flows;
 	size_t nr_flows;
-	struct gproc *outside; /* NULL if nothing came from or went to somebody unknown */
+	/*
+	 * NULL if nothing came from or went to somebody unknown. Not in procs[]; its index is nr_procs
+	 * and its id "outside".
+	 */
+	struct gproc *outside;
 	struct rec_lost lost;
 	bool has_lost;
 	struct graph_priv *priv;
