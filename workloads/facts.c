@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "facts.h"
+#include "json.h"
+
+struct arena *arena;
+
+static void *map_arena(int fd)
+{
+	void *p = mmap(NULL, sizeof(*arena), PROT_READ | PROT_WRITE,
+		       MAP_SHARED | (fd < 0 ? MAP_ANONYMOUS : 0), fd, 0);
+
+	if (p == MAP_FAILED) {
+		perror("workload: mmap");
+		_exit(1);
+	}
+	return p;
+}
+
+void arena__create(const struct factory *f)
+{
+	int fd = -1;
+
+	factory = f;
+	if (f->exec) {
+		fd = memfd_create("workload-facts", MFD_CLOEXEC);
+		if (fd < 0 || ftruncate(fd, sizeof(*arena))) {
+			perror("workload: memfd");
+			_exit(1);
+		}
+	}
+	arena = map_arena(fd);
+	arena->fd = fd;
+	for (int r = 0; r < NR_ROLES; r++)
+		arena->totals[r].blocked = arena->totals[r].blocked_ns_min = UNKNOWN;
+}
+
+void arena__attach(int fd)
+{
+	arena = map_arena(fd);
+}
+
+void arena__free(void)
+{
+	if (arena && arena->fd >= 0)
+		close(arena->fd);
+	if (arena)
+		munmap(arena, sizeof(*arena));
+	arena = NULL;
+}
+
+int chan__new(const char *name, const char *mechanism, int fd, const char *path)
+{
+	struct stat st;
+	struct chan *c;
+	int chan;
+
+	if (arena->totals_only) {
+		__atomic_fetch_add(&arena->total_chans, 1, __ATOMIC_RELAXED);
+		return 0;
+	}
+	chan = __atomic_fetch_add(&arena->nr_chans, 1, __ATOMIC_SEQ_CST);
+	die_if(chan >= MAX_CHANS, "more than %d channels", MAX_CHANS);
+	die_if(fstat(fd, &st), "fstat: %s", strerror(errno));
+	c = &arena->chans[chan];
+	snprintf(c->name, sizeof(c->name), "%s", name);
+	snprintf(c->mechanism, sizeof(c->mechanism), "%s", mechanism);
+	snprintf(c->path, sizeof(c->path), "%s", path ? path : "");
+	c->dev = st.st_dev;
+	c->ino = st.st_ino;
+	c->capacity = fcntl(fd, F_GETPIPE_SZ);
+	c->highwater = UNKNOWN;
+	return chan;
+}
+
+/* Two processes never make the same edge; the threads of one are locked by the caller. */
+struct edge *edge__get(int proc, int chan, enum role role)
+{
+	uint32_t n = __atomic_load_n(&arena->nr_edges, __ATOMIC_SEQ_CST);
+	struct edge *e;
+
+	for (uint32_t i = 0; i < n && i < MAX_EDGES; i++) {
+		e = &arena->edges[i];
+		if (__atomic_load_n(&e->ready, __ATOMIC_SEQ_CST) && e->proc == proc &&
+		    e->chan == chan && e->role == role)
+			return e;
+	}
+	n = __atomic_fetch_add(&arena->nr_edges, 1, __ATOMIC_SEQ_CST);
+	die_if(n >= MAX_EDGES, "more than %d edges", MAX_EDGES);
+	e = &arena->edges[n];
+	*e = (struct edge){ .proc = proc, .chan = chan, .role = role,
+			    .blocked = UNKNOWN, .blocked_ns_min = UNKNOWN };
+	__atomic_store_n(&e->ready, 1, __ATOMIC_SEQ_CST);
+	return e;
+}
+
+static void count_error(struct edge *e, int err)
+{
+	for (int i = 0; i < MAX_ERRNOS; i++) {
+		int32_t none = 0;
+
+		if (__atomic_compare_exchange_n(&e->errors[i].err, &none, err, false,
+						__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) || none == err) {
+			__atomic_fetch_add(&e->errors[i].n, 1, __ATOMIC_RELAXED);
+			return;
+		}
+	}
+	die("more than %d kinds of errors on one edge", MAX_ERRNOS);
+}
+
+void edge__count(struct edge *e, bool nonblock, long ret, int err)
+{
+	if (nonblock)
+		__atomic_fetch_add(&e->nonblocking, 1, __ATOMIC_RELAXED);
+	if (ret < 0) {
+		count_error(e, err);
+		return;
+	}
+	__atomic_fetch_add(&e->ops, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&e->bytes, ret, __ATOMIC_RELAXED);
+}
+
+void flow__add(int from, int to, int chan, uint64_t bytes, bool shared)
+{
+	uint32_t n = __atomic_fetch_add(&arena->nr_flows, 1, __ATOMIC_SEQ_CST);
+
+	die_if(n >= MAX_FLOWS, "more than %d flows", MAX_FLOWS);
+	arena->flows[n] = (struct flow){ .from = from, .to = to, .chan = chan,
+					 .shared = shared, .bytes = bytes };
+}
+
+/* ---- what follows from the counts, and whether it is consistent ---- */
+
+static uint64_t edge__failed(const struct edge *e)
+{
+	uint64_t n = 0;
+
+	for (int i = 0; i < MAX_ERRNOS; i++)
+		n += e->errors[i].n;
+	return n;
+}
+
+static int wrong(const char *what, const char *name)
+{
+	fprintf(stderr, "workload: %s: inconsistent facts: %s: %s\n", factory->name, name, what);
+	return 1;
+}
+
+/* Who moved bytes in this role; the last one's index in *one. */
+static int movers(int chan, enum role role, int *one, uint64_t *bytes)
+{
+	int n = 0;
+
+	*bytes = 0;
+	for (uint32_t i = 0; i < arena->nr_edges; i++) {
+		const struct edge *e = &arena->edges[i];
+
+		if (e->chan != chan || e->role != role || !e->bytes)
+			continue;
+		*bytes += e->bytes;
+		*one = e->proc;
+		n++;
+	}
+	return n;
+}
+
+/* One end alone: the flows are plain, each mover's own bytes from or to it. */
+static void plain_flows(int chan, enum role many, int one)
+{
+	for (uint32_t i = 0; i < arena->nr_edges; i++) {
+		const struct edge *e = &arena->edges[i];
+
+		if (e->chan != chan || e->role != many || !e->bytes)
+			continue;
+		if (many == ROLE_READ)
+			flow__add(one, e->proc, chan, e->bytes, false);
+		else
+			flow__add(e->proc, one, chan, e->bytes, false);
+	}
+}
+
+static int check_flows(int chan, uint64_t read)
+{
+	uint64_t flown = 0;
+
+	for (uint32_t i = 0; i < arena->nr_flows; i++)
+		if (arena->flows[i].chan == chan)
+			flown += arena->flows[i].bytes;
+	return flown == read ? 0 : wrong("flows do not add up to what was read",
+					 arena->chans[chan].name);
+}
+
+static int finish_channel(int chan)
+{
+	const struct chan *c = &arena->chans[chan];
+	int writer = -1, reader = -1, writers, readers, bad = 0;
+	uint64_t written, read;
+	bool told = false;
+
+	writers = movers(chan, ROLE_WRITE, &writer, &written);
+	readers = movers(chan, ROLE_READ, &reader, &read);
+	if (written != read + c->leftover)
+		bad += wrong("written is not read + left over", c->name);
+	if (c->highwater > c->capacity || c->highwater > (int64_t)written)
+		bad += wrong("more bytes in it than fit", c->name);
+	for (uint32_t i = 0; i < arena->nr_flows; i++)
+		told |= arena->flows[i].chan == chan;
+	if (!told && writers == 1)
+		plain_flows(chan, ROLE_READ, writer);
+	else if (!told && readers == 1 && !c->leftover)
+		plain_flows(chan, ROLE_WRITE, reader);
+	return bad + check_flows(chan, read);
+}
+
+static int finish_edge(struct edge *e)
+{
+	uint64_t calls = e->ops + edge__failed(e);
+	const char *name = arena->procs[e->proc].name;
+
+	if (e->nonblocking > calls || (!e->ops && e->bytes))
+		return wrong("more of a kind than calls", name);
+	if (e->nonblocking == calls && calls && e->blocked == UNKNOWN)
+		e->blocked = 0;
+	if (e->blocked != UNKNOWN && (uint64_t)e->blocked > calls - e->nonblocking)
+		return wrong("more calls slept than could", name);
+	return 0;
+}
+
+int facts__finish(void)
+{
+	int bad = 0;
+
+	if (arena->totals_only) {
+		if (arena->totals[ROLE_READ].bytes != arena->totals[ROLE_WRITE].bytes)
+			bad += wrong("written is not read", "totals");
+		return bad;
+	}
+	for (uint32_t i = 0; i < arena->nr_edges; i++)
+		bad += finish_edge(&arena->edges[i]);
+	for (uint32_t i = 0; i < arena->nr_chans; i++)
+		bad += finish_channel(i);
+	return bad;
+}
+
+/* ---- writing them ---- */
+
+static void write_params(struct json *j)
+{
+	json__open(j, "params", '{');
+	for (int i = 0; i < MAX_PARAMS && factory->params[i].name; i++) {
+		const struct param *p = &factory->params[i];
+
+		if (!p->choices && p->max)
+			json__num(j, p->name, arg_num(p->name));
+		else
+			json__str(j, p->name, arena->values[i]);
+	}
+	json__close(j, '}');
+}
+
+static void write_procs(struct json *j)
+{
+	json__open(j, "processes", '[');
+	for (uint32_t i = 0; i < arena->nr_procs && !arena->totals_only; i++) {
+		const struct proc *p = &arena->procs[i];
+
+		json__open(j, NULL, '{');
+		json__str(j, "name", p->name);
+		json__str(j, "comm", p->comm);
+		json__num(j, "pid", p->pid);
+		json__str(j, "parent", p->parent < 0 ? NULL : arena->procs[p->parent].name);
+		json__close(j, '}');
+	}
+	json__close(j, ']');
+}
+
+static void write_chans(struct json *j)
+{
+	json__open(j, "channels", '[');
+	for (uint32_t i = 0; i < arena->nr_chans && !arena->totals_only; i++) {
+		const struct chan *c = &arena->chans[i];
+
+		json__open(j, NULL, '{');
+		json__str(j, "name", c->name);
+		json__str(j, "mechanism", c->mechanism);
+		json__num(j, "dev", c->dev);
+		json__num(j, "ino", c->ino);
+		json__str(j, "path", c->path[0] ? c->path : NULL);
+		json__num_or_null(j, "capacity", c->capacity);
+		json__num_or_null(j, "highwater", c->highwater);
+		json__num(j, "leftover", c->leftover);
+		json__close(j, '}');
+	}
+	json__close(j, ']');
+}
+
+static void write_counts(struct json *j, const struct edge *e)
+{
+	json__num(j, "ops", e->ops);
+	json__num(j, "bytes", e->bytes);
+	json__open(j, "errors", '{');
+	for (int i = 0; i < MAX_ERRNOS && e->errors[i].err; i++)
+		json__num(j, strerrorname_np(e->errors[i].err), e->errors[i].n);
+	json__close(j, '}');
+	json__num(j, "nonblocking_ops", e->nonblocking);
+	json__num_or_null(j, "blocked_ops", e->blocked);
+	json__num_or_null(j, "blocked_ns_min", e->blocked_ns_min);
+	if (e->peeked)
+		json__num(j, "peeked_bytes", e->peeked);
+}
+
+static void write_edges(struct json *j)
+{
+	static const char *const roles[] = { [ROLE_READ] = "read", [ROLE_WRITE] = "write" };
+
+	json__open(j, "edges", '[');
+	for (uint32_t i = 0; i < arena->nr_edges && !arena->totals_only; i++) {
+		const struct edge *e = &arena->edges[i];
+
+		json__open(j, NULL, '{');
+		json__str(j, "process", arena->procs[e->proc].name);
+		json__str(j, "channel", arena->chans[e->chan].name);
+		json__str(j, "role", roles[e->role]);
+		write_counts(j, e);
+		json__close(j, '}');
+	}
+	json__close(j, ']');
+}
+
+static void write_flows(struct json *j)
+{
+	json__open(j, "flows", '[');
+	for (uint32_t i = 0; i < arena->nr_flows; i++) {
+		const struct flow *f = &arena->flows[i];
+
+		json__open(j, NULL, '{');
+		json__str(j, "from", arena->procs[f->from].name);
+		json__str(j, "to", arena->procs[f->to].name);
+		json__str(j, "channel", arena->chans[f->chan].name);
+		json__num(j, "bytes", f->bytes);
+		json__str(j, "certainty", f->shared ? "shared" : "exact");
+		json__close(j, '}');
+	}
+	json__close(j, ']');
+}
+
+static void write_totals(struct json *j)
+{
+	json__open(j, "totals", '{');
+	json__num(j, "processes", arena->total_procs);
+	json__num(j, "channels", arena->total_chans);
+	json__open(j, "write", '{');
+	write_counts(j, &arena->totals[ROLE_WRITE]);
+	json__close(j, '}');
+	json__open(j, "read", '{');
+	write_counts(j, &arena->totals[ROLE_READ]);
+	json__close(j, '}');
+	json__close(j, '}');
+}
+
+void facts__write(FILE *out)
+{
+	struct json j = { .out = out };
+
+	json__open(&j, NULL, '{');
+	json__str(&j, "workload", factory->name);
+	write_params(&j);
+	json__true(&j, "complete");
+	if (arena->totals_only)
+		write_totals(&j);
+	write_procs(&j);
+	write_chans(&j);
+	write_edges(&j);
+	write_flows(&j);
+	json__close(&j, '}');
+	fputc('\n', out);
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The facts: which processes and channels a workload really had and what its calls really returned.
+ * They live in one shared mapping, the arena; every process adds to its own edges there.
+ */
+#ifndef WORKLOAD_FACTS_H
+#define WORKLOAD_FACTS_H
+
+#include <limits.h>
+#include <stdio.h>
+
+#include "util.h"
+
+#define MAX_PROCS	2048
+#define MAX_CHANS	2048
+#define MAX_EDGES	8192
+#define MAX_FLOWS	8192
+#define MAX_ERRNOS	6
+#define UNKNOWN		(-1)	/* shown as null */
+
+enum role { ROLE_READ, ROLE_WRITE, NR_ROLES };
+
+struct proc {
+	char name[16], comm[16];
+	int32_t parent;
+	pid_t pid;
+	int32_t expect_signal;
+	uint32_t done;
+	uint32_t reaped;
+};
+
+struct chan {
+	char name[16];
+	char mechanism[12];
+	uint64_t dev, ino;
+	int64_t capacity, highwater;
+	uint64_t leftover;		/* bytes written that nobody read before all ends closed */
+	char path[PATH_MAX];
+};
+
+struct edge {
+	int32_t proc, chan;
+	enum role role;
+	uint32_t ready;
+	uint64_t ops, bytes, peeked, nonblocking;
+	int64_t blocked, blocked_ns_min;
+	struct { int32_t err; uint64_t n; } errors[MAX_ERRNOS];
+};
+
+struct flow {
+	int32_t from, to, chan;
+	uint32_t shared;
+	uint64_t bytes;
+};
+
+struct arena {
+	char values[MAX_PARAMS][MAX_VALUE];
+	char tmpdir[PATH_MAX];
+	int32_t fd;			/* memfd, -1 without exec */
+	uint32_t failed;		/* 1 failed, 2 skipped */
+	char error[256];
+	uint32_t turns[NR_TURNS];
+	uint32_t nr_procs, nr_chans, nr_edges, nr_flows;
+	uint32_t totals_only;		/* too many processes to list: add up in totals[] */
+	uint64_t total_procs, total_chans;
+	struct edge totals[NR_ROLES];
+	struct proc procs[MAX_PROCS];
+	struct chan chans[MAX_CHANS];
+	struct edge edges[MAX_EDGES];
+	struct flow flows[MAX_FLOWS];
+};
+
+extern struct arena *arena;
+
+void arena__create(const struct factory *f);
+void arena__attach(int fd);
+void arena__free(void);
+
+int chan__new(const char *name, const char *mechanism, int fd, const char *path);
+struct edge *edge__get(int proc, int chan, enum role role);
+void edge__count(struct edge *e, bool nonblock, long ret, int err);
+void flow__add(int from, int to, int chan, uint64_t bytes, bool shared);
+
+/* Fill in the flows that follow from the counts; returns how many inconsistencies it told of. */
+int facts__finish(void);
+void facts__write(FILE *out);
+
+#endif
