@@ -57,13 +57,11 @@ LIB_OBJ := $(filter-out $(B)/user/main.o,$(USER_OBJ))
 WORK_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard workloads/*.c))
 UNIT := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 UNIT_HELP := $(patsubst %.c,$(B)/%.o,$(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)))
-TEST_TOOLS := $(patsubst %.c,$(B)/%,$(wildcard tests/golden/*.c tests/live/*.c tests/vm/*.c))
-VM_INIT := $(patsubst %.c,$(B)/%,$(wildcard tools/vm/init.c))
-TOOLS := $(filter-out $(VM_INIT),$(patsubst %.c,$(B)/%,$(wildcard tools/*.c tools/*/*.c)))
+TEST_TOOLS := $(patsubst %.c,$(B)/%,$(wildcard tests/golden/*.c tests/live/*.c))
 
 all: $(if $(wildcard user/main.c),$(B)/ipctrace) $(if $(WORK_OBJ),$(B)/workload) ## build/ipctrace, build/workload
 
-tests: all $(UNIT) $(TEST_TOOLS) $(TOOLS) $(VM_INIT) ## build everything that the tests and the benchmark run
+tests: all $(UNIT) $(TEST_TOOLS) $(TESTS_ALSO) ## build everything that the tests and the benchmark run
 
 # Rebuild when the compiler or its options change; the file changes only if they do.
 FLAGS := $(CC) $(CFLAGS) $(EXTRA_CFLAGS) $(LDFLAGS) $(CLANG) $(VMLINUX)
@@ -126,14 +124,12 @@ $(UNIT): %: %.o $(UNIT_HELP) $(B)/libipctrace.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(EXTRA_CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(LIBS) -lcmocka
 
-$(TEST_TOOLS) $(TOOLS): %: %.o $(B)/libipctrace.a
+$(TEST_TOOLS): %: %.o $(B)/libipctrace.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(EXTRA_CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(LIBS)
 
-# Runs alone in an initramfs.
-$(VM_INIT): %: %.o
-	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS) $(EXTRA_CFLAGS) $(LDFLAGS) -static -o $@ $^
+# The benchmark's programs; adds to TESTS_ALSO what `make tests` shall build of them, and gives bench.
+-include tools/bench/bench.mk
 
 # --- set-up, demo, tests: these also run on a machine that has only make and bash ---
 
@@ -178,14 +174,18 @@ install: all ## to DESTDIR and PREFIX (/usr/local)
 	install -Dm644 tools/ipctrace.bash-completion \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/ipctrace
 
-clean: ## remove build/ and demo.*
-	rm -rf $(B) demo.dot demo.svg
+clean: ## remove what was built, but not the VMs' kernels in build/vm
+	rm -rf demo.dot demo.svg
+	@test ! -d $(B) || find $(B) -mindepth 1 -maxdepth 1 ! -name vm -exec rm -rf {} +
+
+distclean: clean ## remove build/vm too
+	rm -rf $(B)
 
 help: ## this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
 
 FORCE:
 .PHONY: FORCE all tests setup demo test check-unit check-golden check-live check-vm check-format \
-	format bench install clean help
+	format bench install clean distclean help
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
