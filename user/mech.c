@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <string.h>
+
+#include "mech.h"
+
+static const struct mech unknown = {
+	.name = "unknown",
+	.help = "of a newer ipctrace",
+	.medium = "unknown",
+	.unit = "unknown",
+	.allows = "unknown",
+	.naming = "unknown",
+	.buffering = "unknown",
+	.scope = "unknown",
+	.display = "unknown:[%llu]",
+	.color = "#999999",
+	.style = "dotted",
+};
+
+/* Colours: Okabe and Ito's palette. */
+static const struct mech mechs[MECH_MAX] = {
+	[MECH_PIPE] = {
+		.name = "pipe",
+		.help = "anonymous pipes",
+		.medium = "memory",
+		.unit = "byte stream",
+		.allows = "one-way",
+		/* No name at all: the ends get it from who made it, by inheritance. */
+		.naming = "direct",
+		.buffering = "bounded",
+		.scope = "same-host",
+		.display = "pipe:[%llu]",
+		.color = "#0072b2",
+		.style = "solid",
+	},
+	[MECH_FIFO] = {
+		.name = "fifo",
+		.help = "named pipes",
+		/* Only its name is in the file system. */
+		.medium = "memory",
+		.unit = "byte stream",
+		.allows = "one-way",
+		.naming = "indirect",
+		.buffering = "bounded",
+		.scope = "same-host",
+		.has_path = true,
+		.display = "fifo:[%llu]",
+		.color = "#d55e00",
+		.style = "dashed",
+	},
+};
+
+const struct mech *mech__get(uint32_t mech)
+{
+	return mech < MECH_MAX && mechs[mech].name ? &mechs[mech] : &unknown;
+}
+
+enum mech mech__by_name(const char *name)
+{
+	for (int i = 0; i < MECH_MAX; i++)
+		if (mechs[i].name && !strcmp(mechs[i].name, name))
+			return i;
+	return MECH_NONE;
+}

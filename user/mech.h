@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What user space knows of a mechanism: one row of mech.c, and nothing elsewhere. */
+#ifndef IPCTRACE_MECH_H
+#define IPCTRACE_MECH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../bpf/record.h"
+
+struct mech {
+	const char *name; /* -m NAME, "mechanism" in JSON */
+	const char *help; /* a few words */
+	/* As the textbooks class it. */
+	const char *medium; /* "memory", "file", "file + memory", "socket", "message queue" */
+	const char *unit; /* "byte stream", "message", "page", "event" */
+	const char *allows; /* the direction one channel allows: "one-way", "two-way" */
+	const char *naming; /* "direct", "indirect" */
+	const char *buffering; /* "zero", "bounded", "unbounded" */
+	const char *scope; /* "same-host", "any-host" */
+	bool has_path; /* chan_row.name holds the names from leaf to root */
+	/* What users call a channel without a name: printf format of one unsigned long long, the inode. */
+	const char *display;
+	/* Drawings: a colour-blind-safe colour and, as colour is never the only sign, a line style. */
+	const char *color, *style;
+};
+
+/* Never NULL: one row stands for mechanisms of newer versions. */
+const struct mech *mech__get(uint32_t mech);
+
+/* MECH_NONE if there is none of that name. */
+enum mech mech__by_name(const char *name);
+
+#endif
