@@ -3,7 +3,7 @@
 
 #include "mech.h"
 
-static const struct mech unknown = {
+static const struct mech_desc unknown = {
 	.name = "unknown",
 	.help = "of a newer ipctrace",
 	.medium = "unknown",
@@ -18,7 +18,7 @@ static const struct mech unknown = {
 };
 
 /* Colours: Okabe and Ito's palette. */
-static const struct mech mechs[MECH_MAX] = {
+static const struct mech_desc mechs[MECH_MAX] = {
 	[MECH_PIPE] = {
 		.name = "pipe",
 		.help = "anonymous pipes",
@@ -50,7 +50,7 @@ static const struct mech mechs[MECH_MAX] = {
 	},
 };
 
-const struct mech *mech__get(uint32_t mech)
+const struct mech_desc *mech__get(uint32_t mech)
 {
 	return mech < MECH_MAX && mechs[mech].name ? &mechs[mech] : &unknown;
 }

@@ -8,7 +8,7 @@
 
 #include "../bpf/record.h"
 
-struct mech {
+struct mech_desc {
 	const char *name; /* -m NAME, "mechanism" in JSON */
 	const char *help; /* a few words */
 	/* As the textbooks class it. */
@@ -26,7 +26,7 @@ struct mech {
 };
 
 /* Never NULL: one row stands for mechanisms of newer versions. */
-const struct mech *mech__get(uint32_t mech);
+const struct mech_desc *mech__get(uint32_t mech);
 
 /* MECH_NONE if there is none of that name. */
 enum mech mech__by_name(const char *name);
