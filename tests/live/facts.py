@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Holds a graph against a workload's facts: everything found, exactly, and nothing else."""
+import json
+import os
+import subprocess
+
+import lib
+from lib import Failure, check, check_equal, errors
+
+MECHANISMS = ("pipe", "fifo")
+
+
+def factories():
+    """The names that `workload --list` gives; none if it is not built."""
+    try:
+        done = subprocess.run([lib.WORKLOAD, "--list"], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return [line.split(":")[0] for line in done.stdout.decode().splitlines()
+            if line and not line.startswith(" ")]
+
+
+def trace_workload(context, name, params=(), options=(), seconds=60, lossless=True):
+    """Trace a workload; returns its graph, held against its facts."""
+    if not os.access(lib.WORKLOAD, os.X_OK):
+        raise Failure("%s is not built" % lib.WORKLOAD)
+    path = context.path("facts%d.json" % len(context.children))
+    command = [lib.WORKLOAD, "--facts", path, name, "deadline=%d" % (seconds * lib.SLOW)]
+    command += list(params)
+    out = context.path("graph%d.json" % len(context.children))
+    child = context.tracer(["-o", out] + list(options), command)
+    child.wait(seconds + 10)
+    if child.status == 77:
+        raise lib.Skip("the workload cannot run here: " + lib.last_line(child.stderr))
+    check_equal(child.status, 0, "exit status (%s)" % lib.last_line(child.stderr))
+    graph = lib.Graph.load(out)
+    graph.check_sane(child.pid, lossless)
+    with open(path, "rb") as f:
+        facts = json.loads(f.read())
+    compare(graph, facts)
+    return graph
+
+
+def compare(graph, facts):
+    """Every difference at once, so that a failing test says all there is to say."""
+    wrong = Comparison(graph, facts).differences()
+    if wrong:
+        raise Failure("%d differences: %s" % (len(wrong), "; ".join(wrong[:8])))
+
+
+def same_device(told, device):
+    """The graph may give a device as the kernel writes it, as stat() does, or as text."""
+    major, minor = os.major(device), os.minor(device)
+    if isinstance(told, str):
+        return told == "%d:%d" % (major, minor)
+    return told in (device, major << 20 | minor)
+
+
+class Comparison:
+    def __init__(self, graph, facts):
+        self.graph = graph
+        self.facts = facts
+        self.wrong = []
+        self.procs = {}  # name in the facts -> process of the graph
+        self.chans = {}
+        self.known_edges = set()
+
+    def say(self, text):
+        self.wrong.append(text)
+
+    def equal(self, got, wanted, what):
+        if got != wanted:
+            self.say("%s is %s, want %s" % (what, got, wanted))
+
+    def differences(self):
+        if "totals" in self.facts:
+            self.compare_totals(self.facts["totals"])
+            return self.wrong
+        self.match_processes()
+        self.match_channels()
+        for fact in self.facts["edges"]:
+            self.compare_edge(fact)
+        self.compare_flows()
+        if self.facts.get("complete"):
+            self.nothing_extra()
+        return self.wrong
+
+    # Who is who
+
+    def match_processes(self):
+        by_pid = {}
+        for proc in self.graph.procs.values():
+            by_pid.setdefault(proc["pid"], []).append(proc)
+        for fact in self.facts["processes"]:
+            found = by_pid.get(fact["pid"], [])
+            if len(found) != 1:
+                self.say("process %s (pid %d) is there %d times" % (
+                    fact["name"], fact["pid"], len(found)))
+                continue
+            self.procs[fact["name"]] = found[0]
+            self.equal(found[0]["comm"], fact["comm"], fact["name"] + ": comm")
+        for fact in self.facts["processes"]:
+            proc, parent = self.procs.get(fact["name"]), self.procs.get(fact["parent"])
+            if proc and parent:
+                self.equal(proc["parent"], parent["id"], fact["name"] + ": parent")
+
+    def match_channels(self):
+        for fact in self.facts["channels"]:
+            found = [c for c in self.graph.chans.values()
+                     if c["mechanism"] == fact["mechanism"] and c["ino"] == fact["ino"]
+                     and (c["mechanism"] != "fifo" or same_device(c["dev"], fact["dev"]))]
+            if len(found) > 1:  # an inode number used again: the one with edges of ours
+                found = [c for c in found if self.graph.edges_of(chan=c)] or found
+            what = "%s %s" % (fact["mechanism"], fact["name"])
+            if len(found) != 1:
+                self.say("%s (inode %d) is there %d times" % (what, fact["ino"], len(found)))
+                continue
+            self.chans[fact["name"]] = found[0]
+            self.compare_channel(what, fact, found[0])
+
+    def compare_channel(self, what, fact, chan):
+        for key in ("capacity", "highwater"):
+            if fact.get(key) is not None:
+                self.equal(chan[key], fact[key], "%s: %s" % (what, key))
+        if fact.get("path") is not None:
+            self.equal(chan["path"], fact["path"], what + ": path")
+        self.equal(chan.get("left_bytes", 0), fact.get("leftover", 0), what + ": left_bytes")
+        self.equal(chan.get("found_bytes", 0), 0, what + ": found_bytes")
+        self.equal(chan["preexisting"], False, what + ": preexisting")
+
+    # Edges
+
+    def compare_edge(self, fact):
+        proc, chan = self.procs.get(fact["process"]), self.chans.get(fact["channel"])
+        if not proc or not chan:
+            return  # said already
+        what = "%s %s %s" % (fact["process"], fact["role"], fact["channel"])
+        found = [e for e in self.graph.edges
+                 if e["process"] == proc["id"] and e["channel"] == chan["id"]
+                 and e["role"] == fact["role"]]
+        if not found:
+            if fact["ops"] or fact["errors"] or fact.get("peeked_bytes"):
+                self.say(what + ": edge is missing")
+            return
+        self.known_edges.add(id(found[0]))
+        self.compare_counts(what, fact, found[0])
+
+    def compare_counts(self, what, fact, edge):
+        for key in ("ops", "bytes", "nonblocking_ops"):
+            self.equal(edge[key], fact[key], "%s: %s" % (what, key))
+        self.equal(edge.get("peeked_bytes", 0), fact.get("peeked_bytes", 0),
+                   what + ": peeked_bytes")
+        self.equal(edge.get("blocked_now") or 0, 0, what + ": blocked_now")
+        self.equal(seen_errors(edge), fact["errors"], what + ": errors")
+        self.compare_blocking(what, fact, edge)
+
+    def compare_blocking(self, what, fact, edge):
+        if fact["blocked_ops"] is not None:
+            self.equal(edge["blocked_ops"], fact["blocked_ops"], what + ": blocked_ops")
+            if not fact["blocked_ops"]:
+                self.equal(edge["blocked_ns"], 0, what + ": blocked_ns")
+        least = fact["blocked_ns_min"]
+        if least is not None and edge["blocked_ns"] < least:
+            self.say("%s: blocked_ns is %d, want at least %d" % (
+                what, edge["blocked_ns"], least))
+        # Nobody sleeps longer than the trace lasted; threads sleep side by side.
+        most = self.graph.data["ipctrace"]["duration_ns"]
+        if edge["max_blocked_ns"] > most:
+            self.say("%s: slept %d ns at once in a trace of %d ns" % (
+                what, edge["max_blocked_ns"], most))
+        most *= int(self.facts["params"].get("threads", 1)) + 1
+        if edge["blocked_ns"] > most:
+            self.say("%s: blocked_ns is %d in a trace of %d ns" % (
+                what, edge["blocked_ns"], most))
+
+    # Flows
+
+    def compare_flows(self):
+        facts = {}
+        for fact in self.facts["flows"]:
+            proc_from, proc_to = self.procs.get(fact["from"]), self.procs.get(fact["to"])
+            chan = self.chans.get(fact["channel"])
+            if proc_from and proc_to and chan:
+                key = (proc_from["id"], proc_to["id"], chan["id"])
+                size, sure = facts.get(key, (0, True))
+                facts[key] = (size + fact["bytes"], sure and fact["certainty"] == "exact")
+        found = {}
+        for flow in self.graph.flows:
+            key = (flow["from"], flow["to"], flow["channel"])
+            size, shared = found.get(key, (0, 0))
+            found[key] = (size + flow["bytes"], shared + flow.get("shared_bytes", 0))
+            if facts.get(key, (0, False))[1] and flow["certainty"] != "exact":
+                self.say("%s: certainty is %s, want exact" % (
+                    self.flow_name(key), flow["certainty"]))
+        for key in sorted(set(facts) | set(found)):
+            self.compare_flow(key, facts.get(key, (0, False)), found.get(key, (0, 0)))
+
+    def compare_flow(self, key, fact, found):
+        (truth, sure), (size, shared) = fact, found
+        what = self.flow_name(key)
+        if sure:
+            self.equal(size, truth, what + " bytes")
+            self.equal(shared, 0, what + " shared_bytes")
+        elif not truth and size:
+            self.say("%s: %d bytes that never flowed" % (what, size))
+        elif not size <= truth <= size + shared:
+            self.say("%s: truth is %d, the graph says %d and up to %d more" % (
+                what, truth, size, shared))
+
+    def flow_name(self, key):
+        return "flow %s -> %s over %s" % (
+            self.graph.name(key[0]), self.graph.name(key[1]), self.graph.chans[key[2]]["name"])
+
+    # Nothing else
+
+    def nothing_extra(self):
+        chans = {c["id"] for c in self.chans.values()}
+        for edge in self.graph.used_edges():
+            chan = self.graph.chans[edge["channel"]]
+            if chan["mechanism"] in MECHANISMS and id(edge) not in self.known_edges:
+                self.say("extra edge: %s %s %s, %d ops, %d bytes" % (
+                    self.graph.name(edge["process"]), edge["role"], chan["name"],
+                    edge["ops"], edge["bytes"]))
+        for chan in self.graph.chans.values():
+            if chan["mechanism"] in MECHANISMS and chan["id"] not in chans:
+                self.say("extra channel: %s %s" % (chan["mechanism"], chan["name"]))
+
+    # Workloads of too many processes to list
+
+    def compare_totals(self, totals):
+        self.equal(self.graph.processes_seen(), totals["processes"], "number of processes")
+        self.equal(sum(c.get("count", 1) for c in self.graph.chans.values()),
+                   totals["channels"], "number of channels")
+        for role in ("write", "read"):
+            edges = [e for e in self.graph.edges if e["role"] == role]
+            for key in ("ops", "bytes", "nonblocking_ops"):
+                self.equal(sum(e[key] for e in edges), totals[role][key],
+                           "all %ss: %s" % (role, key))
+            counts = {}
+            for edge in edges:
+                for name, n in seen_errors(edge).items():
+                    counts[name] = counts.get(name, 0) + n
+            self.equal(counts, totals[role]["errors"], "all %ss: errors" % role)
+
+
+def seen_errors(edge):
+    """Errors by the names that programs see: a call that is restarted or not says EINTR there."""
+    counts = {}
+    for name, n in errors(edge).items():
+        name = "EINTR" if name.startswith("ERESTART") else name
+        counts[name] = counts.get(name, 0) + n
+    return counts
