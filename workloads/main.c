@@ -13,10 +13,11 @@
 
 #include "facts.h"
 
-extern const struct factory pipe_factories[];
+extern const struct factory pipe_factories[], pipe_life_factories[];
 
 const struct factory *const factory_tables[] = {
 	pipe_factories,
+	pipe_life_factories,
 	NULL
 };
 
