@@ -35,7 +35,7 @@
 #include <unistd.h>
 
 #define DEBUG_EXIT_PORT 0xf4
-#define DEBUG_EXIT_SETUP_FAILED 1
+#define DEBUG_EXIT_FAILED 1
 #define DEBUG_EXIT_STATUS(status) (0x40 | ((status) & 0x3f))
 #define MAX_LIST 1024
 #define GUEST_DIR "/run/ipctrace-vm"
@@ -58,6 +58,8 @@ struct mount_row {
 };
 
 static struct plan plan;
+/* What a failure of this program means to the runner; changes once the command has started. */
+static const char *stage = "setup-failed";
 
 /* Speak on the serial port without the kernel's own messages in the middle of the line. */
 static void serial_line(const char *format, ...)
@@ -90,10 +92,10 @@ static void __attribute__((noreturn)) power_off(int debug_exit)
 		pause();
 }
 
-static void __attribute__((noreturn)) setup_failed(const char *what, const char *object)
+static void __attribute__((noreturn)) fail(const char *what, const char *object)
 {
-	serial_line("setup-failed: %s %s: %s", what, object, strerror(errno));
-	power_off(DEBUG_EXIT_SETUP_FAILED);
+	serial_line("%s: %s %s: %s", stage, what, object, strerror(errno));
+	power_off(DEBUG_EXIT_FAILED);
 }
 
 static void list_add(char **list, char *value)
@@ -104,7 +106,7 @@ static void list_add(char **list, char *value)
 		;
 	if (i == MAX_LIST - 1) {
 		errno = E2BIG;
-		setup_failed("reading", "/plan");
+		fail("reading", "/plan");
 	}
 	list[i] = value;
 }
@@ -133,18 +135,18 @@ static void read_plan(void)
 
 	fd = open("/plan", O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st))
-		setup_failed("reading", "/plan");
+		fail("reading", "/plan");
 	text = calloc(1, (size_t)st.st_size + 1);
 	n = text ? read(fd, text, st.st_size) : -1;
 	if (n != st.st_size)
-		setup_failed("reading", "/plan");
+		fail("reading", "/plan");
 	close(fd);
 	/* The strings stay where they are, the plan points into this buffer for good. */
 	for (char *at = text; at < text + n; at += strlen(at) + 1)
 		plan_string(at);
 	if (!plan.nonce || !plan.cwd || !plan.args[0]) {
 		errno = EINVAL;
-		setup_failed("reading", "/plan");
+		fail("reading", "/plan");
 	}
 }
 
@@ -154,7 +156,7 @@ static void load_modules(void)
 		int fd = open(*path, O_RDONLY | O_CLOEXEC);
 
 		if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) && errno != EEXIST))
-			setup_failed("loading module", *path);
+			fail("loading module", *path);
 		close(fd);
 	}
 }
@@ -205,7 +207,7 @@ static void mount_all(void)
 		mkdirs(row->target);
 		if (mount(row->source, row->target, row->type, row->flags, row->options) &&
 		    !row->optional)
-			setup_failed("mounting", row->target);
+			fail("mounting", row->target);
 	}
 }
 
@@ -219,7 +221,7 @@ static void show_hidden(void)
 		snprintf(target, sizeof(target), ROOT "%s", *path);
 		mkdirs(target);
 		if (mount(lower, target, NULL, MS_BIND, NULL))
-			setup_failed("binding", *path);
+			fail("binding", *path);
 	}
 	umount2(LOWER, MNT_DETACH);
 }
@@ -227,7 +229,7 @@ static void show_hidden(void)
 static void enter_root(void)
 {
 	if (chdir(ROOT) || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
-		setup_failed("entering", "the root");
+		fail("entering", "the root");
 }
 
 static void write_file(const char *path, mode_t mode, const char *text)
@@ -236,7 +238,7 @@ static void write_file(const char *path, mode_t mode, const char *text)
 	ssize_t len = strlen(text);
 
 	if (fd < 0 || write(fd, text, len) != len)
-		setup_failed("writing", path);
+		fail("writing", path);
 	close(fd);
 }
 
@@ -269,7 +271,7 @@ static void dev_links(void)
 
 	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
 		if (symlink(links[i][0], links[i][1]) && errno != EEXIST)
-			setup_failed("linking", links[i][1]);
+			fail("linking", links[i][1]);
 }
 
 static void loopback_up(void)
@@ -278,7 +280,7 @@ static void loopback_up(void)
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request))
-		setup_failed("raising", "lo");
+		fail("raising", "lo");
 	close(fd);
 }
 
@@ -294,7 +296,7 @@ static void set_limits(void)
 		struct rlimit limit = { limits[i].value, limits[i].value };
 
 		if (setrlimit(limits[i].what, &limit))
-			setup_failed("setting", "a resource limit");
+			fail("setting", "a resource limit");
 	}
 }
 
@@ -323,7 +325,7 @@ static void set_up(void)
 	loopback_up();
 	set_limits();
 	if (sethostname("ipctrace-vm", strlen("ipctrace-vm")))
-		setup_failed("setting", "the host name");
+		fail("setting", "the host name");
 	mkdir("/run/home", 0700);
 	mkdir("/run/lock", 01777);
 }
@@ -359,7 +361,7 @@ static void write_all(int fd, const char *data, ssize_t len)
 		ssize_t n = write(fd, data, len);
 
 		if (n < 0 && errno != EINTR)
-			setup_failed("writing", "the command's output");
+			fail("writing", "the command's output");
 		if (n > 0) {
 			data += n;
 			len -= n;
@@ -411,10 +413,11 @@ static int run_and_relay(void)
 	polls[0].fd = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK);
 	out = open(SHARE_DIR "/output", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (polls[0].fd < 0 || out < 0 || pipe2(ends, O_CLOEXEC))
-		setup_failed("opening", "the command's output");
+		fail("opening", "the command's output");
 	command = fork();
 	if (command < 0)
-		setup_failed("starting", plan.args[0]);
+		fail("starting", plan.args[0]);
+	stage = "report-failed";
 	if (command == 0)
 		run_command(ends[1]);
 	close(ends[1]);
@@ -458,7 +461,7 @@ static void save_kernel_log(void)
 	close(fd);
 	fd = open(SHARE_DIR "/dmesg", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0 || len < 0)
-		setup_failed("saving", "the kernel's log");
+		fail("saving", "the kernel's log");
 	write_all(fd, text, len);
 	close(fd);
 	free(text);
