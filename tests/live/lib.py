@@ -22,7 +22,7 @@ SLOW = float(os.environ.get("IPCTRACE_SLOW", "10" if VM else "1"))
 PYTHON = sys.executable or "/usr/bin/python3"
 
 # Causes that explain a call which was seen and is in no edge. Others count other things.
-CALL_CAUSES = ("no_edge", "no_chan", "stray")
+CALL_CAUSES = ("no_edge", "no_channel", "stray")
 
 TESTS = []  # (name, function), in the order of definition
 
@@ -257,8 +257,7 @@ class Graph:
 
     def used_edges(self):
         """Edges of calls that were made; the others only say who held a channel open."""
-        return [e for e in self.edges if e["ops"] or e["nonblocking_ops"] or errors(e)
-                or e["blocked_ops"] or e.get("blocked_now") or e.get("peeked_bytes")]
+        return [e for e in self.edges if e["ops"] or errors(e) or e["blocked_now"]]
 
     def by_comm(self, comm):
         return [p for p in self.procs.values() if p["comm"] == comm]
@@ -298,6 +297,10 @@ class Graph:
         return {role + "_" + key: role_sum(edges, role, key)
                 for role in ("write", "read") for key in ("ops", "bytes")}
 
+    def balanced(self):
+        for chan in self.chans.values():
+            self.check_balance(chan)
+
     def processes_seen(self):
         return sum(p.get("count", 1) for p in self.procs.values())
 
@@ -311,10 +314,8 @@ class Graph:
         for chan in self.chans.values():
             self.check_channel(chan)
         if tracer_pid is not None:
-            used = {e["process"] for e in self.used_edges()}
-            for proc in self.procs.values():
-                check(proc["pid"] != tracer_pid or proc["id"] not in used,
-                      "the tracer is in its own graph: %s" % proc)
+            mine = [p for p in self.procs.values() if p["pid"] == tracer_pid]
+            check(not mine, "the tracer is in its own graph: %s" % mine)
 
     def check_references(self):
         data = self.data
