@@ -36,7 +36,7 @@
 
 #define DEBUG_EXIT_PORT 0xf4
 #define DEBUG_EXIT_FAILED 1
-#define DEBUG_EXIT_STATUS(status) (0x40 | ((status) & 0x3f))
+#define DEBUG_EXIT_STATUS(status) (0x40 | ((status)&0x3f))
 #define MAX_LIST 1024
 #define GUEST_DIR "/run/ipctrace-vm"
 #define SHARE_DIR GUEST_DIR "/share"
@@ -87,7 +87,7 @@ static void __attribute__((noreturn)) power_off(int debug_exit)
 {
 	if (ioperm(DEBUG_EXIT_PORT, 1, 1) == 0)
 		outb(debug_exit, DEBUG_EXIT_PORT);
-	reboot(RB_AUTOBOOT);	/* not reached under QEMU: its exit 0 then is a disagreement */
+	reboot(RB_AUTOBOOT); /* not reached under QEMU: its exit 0 then is a disagreement */
 	for (;;)
 		pause();
 }
@@ -116,13 +116,27 @@ static void plan_string(char *string)
 	char *value = string + 1;
 
 	switch (string[0]) {
-	case 'N': plan.nonce = value; break;
-	case 'D': plan.modprobe_dir = value; break;
-	case 'C': plan.cwd = value; break;
-	case 'M': list_add(plan.modules, value); break;
-	case 'B': list_add(plan.binds, value); break;
-	case 'E': list_add(plan.env, value); break;
-	case 'A': list_add(plan.args, value); break;
+	case 'N':
+		plan.nonce = value;
+		break;
+	case 'D':
+		plan.modprobe_dir = value;
+		break;
+	case 'C':
+		plan.cwd = value;
+		break;
+	case 'M':
+		list_add(plan.modules, value);
+		break;
+	case 'B':
+		list_add(plan.binds, value);
+		break;
+	case 'E':
+		list_add(plan.env, value);
+		break;
+	case 'A':
+		list_add(plan.args, value);
+		break;
 	}
 }
 
@@ -286,7 +300,10 @@ static void loopback_up(void)
 
 static void set_limits(void)
 {
-	static const struct { int what; rlim_t value; } limits[] = {
+	static const struct {
+		int what;
+		rlim_t value;
+	} limits[] = {
 		{ RLIMIT_MEMLOCK, RLIM_INFINITY },
 		{ RLIMIT_NOFILE, 65536 },
 		{ RLIMIT_CORE, 0 },
