@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Whole tracers, ours among them: started and stopped as a user would, told to watch the worker.
+ * They do the same count: reads and writes by process.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bench.h"
+
+#define IPCTRACE "build/ipctrace"
+#define READY_MS 10000
+#define STOP_MS 20000
+#define SLOWER 1.06 /* the cheapest tracer adds more than that to a system call */
+#define BPFTRACE_ONE_LINER                                                     \
+	"tracepoint:syscalls:sys_exit_read,tracepoint:syscalls:sys_exit_write" \
+	" { @[pid] = sum(args->ret) }"
+
+static bool in_path(const char *name)
+{
+	const char *path = getenv("PATH");
+	char *copy = strdup(path ? path : "/usr/bin:/bin"), *save, *dir, file[4096];
+	bool found = false;
+
+	for (dir = strtok_r(copy, ":", &save); dir && !found; dir = strtok_r(NULL, ":", &save)) {
+		snprintf(file, sizeof(file), "%s/%s", dir, name);
+		found = !access(file, X_OK);
+	}
+	free(copy);
+	return found;
+}
+
+const char *peer__missing(enum variant_id v)
+{
+	switch (v) {
+	case VAR_IPCTRACE:
+	case VAR_OPS:
+		return access(IPCTRACE, X_OK) ? "not built" : NULL;
+	case VAR_BPFTRACE:
+		if (access("/sys/kernel/tracing/events/syscalls", X_OK) &&
+		    access("/sys/kernel/debug/tracing/events/syscalls", X_OK))
+			return "no tracefs with system call events here";
+		return in_path("bpftrace") ? NULL : "not installed";
+	case VAR_PERF:
+		return in_path("perf") ? NULL : "not installed";
+	case VAR_STRACE:
+		return in_path("strace") ? NULL : "not installed";
+	default:
+		return NULL;
+	}
+}
+
+/* Everything but the standard files is close-on-exec. */
+static void exec_peer(const struct peer *p, const struct worker *w)
+{
+	char a[16], b[16], c[16], all[64];
+
+	snprintf(a, sizeof(a), "%d", w->pid);
+	snprintf(b, sizeof(b), "%d", w->echo[0]);
+	snprintf(c, sizeof(c), "%d", w->echo[1]);
+	snprintf(all, sizeof(all), "%s,%s,%s", a, b, c);
+	switch (p->variant) {
+	case VAR_IPCTRACE:
+		execl(IPCTRACE, IPCTRACE, "-p", a, "-p", b, "-p", c, "-o", p->data, NULL);
+		break;
+	case VAR_OPS:
+		execl(IPCTRACE, IPCTRACE, "--ops", "-p", a, "-p", b, "-p", c, "-o", p->data, NULL);
+		break;
+	case VAR_BPFTRACE:
+		execlp("bpftrace", "bpftrace", "-e", BPFTRACE_ONE_LINER, NULL);
+		break;
+	case VAR_PERF:
+		execlp("perf", "perf", "trace", "-s", "-e", "read,write", "-p", all, NULL);
+		break;
+	case VAR_STRACE:
+		execlp("strace", "strace", "-f", "-c", "-e", "trace=read,write", "-o", p->data,
+		       "-p", a, "-p", b, "-p", c, NULL);
+		break;
+	default:
+		break;
+	}
+	_exit(127);
+}
+
+int peer__start(struct peer *p, enum variant_id v, const struct worker *w)
+{
+	char dir[] = "/tmp/ipctrace-bench.XXXXXX";
+
+	memset(p, 0, sizeof(*p));
+	p->variant = v;
+	if (!mkdtemp(dir))
+		return -errno;
+	snprintf(p->out, sizeof(p->out), "%s/out", dir);
+	snprintf(p->data, sizeof(p->data), "%s/data%s", dir,
+		 v == VAR_IPCTRACE ? ".json"
+		 : v == VAR_OPS    ? ".ipct"
+				   : "");
+	p->pid = fork();
+	if (p->pid < 0)
+		return -errno;
+	if (p->pid)
+		return 0;
+	prctl(PR_SET_PDEATHSIG, SIGINT);
+	for (int fd = 0; fd < 3; fd++)
+		close(fd);
+	if (open("/dev/null", O_RDONLY) == 0 &&
+	    open(p->out, O_WRONLY | O_CREAT | O_APPEND, 0600) == 1 && dup(1) == 2)
+		exec_peer(p, w);
+	_exit(127);
+}
+
+static bool ended(struct peer *p)
+{
+	if (p->pid > 0 && waitpid(p->pid, &p->status, WNOHANG) == p->pid)
+		p->pid = 0;
+	return p->pid <= 0;
+}
+
+static double fastest_pipe(struct worker *w, unsigned int times, unsigned int ops)
+{
+	double min = worker__run(w, LOAD_PIPE, ops);
+
+	for (unsigned int i = 1; i < times; i++) {
+		double ns = worker__run(w, LOAD_PIPE, ops);
+
+		if (ns < min)
+			min = ns;
+	}
+	return min;
+}
+
+int peer__wait_ready(struct peer *p, struct worker *w, double untraced)
+{
+	double deadline = now_ns() + READY_MS * 1e6;
+	unsigned int same = 0, links = 0;
+
+	/* then until nothing more has been attached for a while */
+	while (same < 4) {
+		unsigned int nr = links__count();
+
+		if (ended(p) || now_ns() > deadline)
+			return -ESRCH;
+		if (nr != links || fastest_pipe(w, 4, 300) < untraced * SLOWER)
+			same = 0;
+		else
+			same++;
+		links = nr;
+		usleep(15000);
+	}
+	return 0;
+}
+
+void peer__stop(struct peer *p)
+{
+	double deadline = now_ns() + STOP_MS * 1e6;
+
+	if (ended(p))
+		return;
+	kill(p->pid, SIGINT);
+	while (!ended(p)) {
+		if (now_ns() > deadline) {
+			kill(p->pid, SIGKILL);
+			waitpid(p->pid, &p->status, 0);
+			p->pid = 0;
+			return;
+		}
+		usleep(2000);
+	}
+}
+
+static long long number_from(const char *cmd)
+{
+	char line[64];
+	long long n = -1;
+	FILE *f = popen(cmd, "re");
+
+	if (!f)
+		return -1;
+	if (fgets(line, sizeof(line), f))
+		n = atoll(line);
+	return pclose(f) ? -1 : n;
+}
+
+/* The file names are our own, from mkdtemp(). */
+long long peer__counted(const struct peer *p, const struct worker *w)
+{
+	char cmd[512];
+
+	switch (p->variant) {
+	case VAR_IPCTRACE:
+		snprintf(cmd, sizeof(cmd),
+			 "jq '([.processes[] | select(.pid == %d).id]) as $ids | "
+			 "[.edges[] | select(.process | IN($ids[])).ops] | add // 0' %s",
+			 w->pid, p->data);
+		return number_from(cmd);
+	case VAR_BPFTRACE:
+		snprintf(cmd, sizeof(cmd), "sed -n 's/^@\\[%d\\]: //p' %s", w->pid, p->out);
+		return number_from(cmd);
+	case VAR_STRACE:
+		snprintf(
+			cmd, sizeof(cmd),
+			"awk '$NF == \"read\" || $NF == \"write\" { n += $4 } END { print n + 0 }' %s",
+			p->data);
+		return number_from(cmd);
+	default:
+		return -1;
+	}
+}
+
+void peer__clean(struct peer *p)
+{
+	char *slash;
+
+	unlink(p->data);
+	unlink(p->out);
+	slash = strrchr(p->out, '/');
+	if (!slash)
+		return;
+	*slash = '\0';
+	rmdir(p->out);
+}
