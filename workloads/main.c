@@ -14,10 +14,12 @@
 #include "facts.h"
 
 extern const struct factory pipe_factories[], pipe_life_factories[];
+extern const struct factory pipe_many_factories[];
 
 const struct factory *const factory_tables[] = {
 	pipe_factories,
 	pipe_life_factories,
+	pipe_many_factories,
 	NULL
 };
 

@@ -215,20 +215,33 @@ void run_cleanup(void)
 
 /* ---- processes ---- */
 
+static void make_comm(char comm[16], const char *name)
+{
+	snprintf(comm, 16, "%.*s%s", (int)(15 - strlen(name)), arg_str("comm"), name);
+}
+
 int proc__slot(const char *name, int parent)
 {
 	int slot = __atomic_fetch_add(&arena->nr_procs, 1, __ATOMIC_SEQ_CST);
 	struct proc *p = &arena->procs[slot];
-	char comm[sizeof(p->comm)];
-	int room;
+	char comm[16];
 
 	die_if(slot >= MAX_PROCS, "more than %d processes", MAX_PROCS);
 	snprintf(p->name, sizeof(p->name), "%s", name);
-	room = sizeof(p->comm) - 1 - strlen(p->name);
-	snprintf(comm, sizeof(comm), "%.*s%s", room, arg_str("comm"), name);
+	make_comm(comm, name);
 	memcpy(p->comm, comm, sizeof(comm));
 	p->parent = parent;
 	return slot;
+}
+
+/* Children have none of the main process's handlers, nor its alarm, which is not inherited. */
+static void child_signals(void)
+{
+	signal(SIGALRM, SIG_DFL);
+	signal(SIGUSR1, SIG_DFL);
+	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+	alarm(arg_num("deadline") + 1);
 }
 
 /* The calling process becomes the one of this slot (after a fork, or after an exec). */
@@ -237,13 +250,17 @@ void proc__enter(int slot)
 	self = slot;
 	__atomic_store_n(&arena->procs[slot].pid, getpid(), __ATOMIC_SEQ_CST);
 	prctl(PR_SET_NAME, arena->procs[slot].comm);
-	if (slot) {
-		signal(SIGALRM, SIG_DFL);
-		signal(SIGUSR1, SIG_DFL);
-		signal(SIGINT, SIG_DFL);
-		signal(SIGTERM, SIG_DFL);
-		alarm(arg_num("deadline") + 1);	/* alarms are not inherited */
-	}
+	if (slot)
+		child_signals();
+}
+
+void proc__enter_unlisted(const char *name)
+{
+	char comm[16];
+
+	make_comm(comm, name);
+	prctl(PR_SET_NAME, comm);
+	child_signals();
 }
 
 void proc__finish(void)
@@ -381,42 +398,60 @@ void turn__await(int which, uint32_t value)
 }
 
 /*
- * /proc/PID/syscall says "running" unless the task really sleeps, and else "nr arg0 ...": unlike
- * the state in stat this tells a sleep in the call in question from one in a handshake.
+ * Only what nobody but the caller can end is a sleep to wait for, and it takes two looks. The state
+ * in stat leaves S within the very call that wakes the task, while /proc/PID/syscall still shows a
+ * task that is woken but does not run yet (TASK_WAKING) as if it slept. And syscall tells a sleep
+ * in the call in question from one in a handshake. In this order both together are stable.
  */
-static bool sleeps_in(int proc_fd, long nr, int fd)
+static bool sleeps_in(int stat_fd, int syscall_fd, long nr, int fd)
 {
-	char line[256];
-	ssize_t len = pread(proc_fd, line, sizeof(line) - 1, 0);
+	char line[512], *state;
+	ssize_t len = pread(stat_fd, line, sizeof(line) - 1, 0);
 	unsigned long arg0;
 	long seen;
 
 	if (len <= 0)
 		return false;
 	line[len] = '\0';
+	state = strrchr(line, ')');
+	if (!state || strncmp(state, ") S", 3))
+		return false;
+	len = pread(syscall_fd, line, sizeof(line) - 1, 0);
+	if (len <= 0)
+		return false;
+	line[len] = '\0';
 	return sscanf(line, "%ld %lx", &seen, &arg0) == 2 && seen == nr && (int)arg0 == fd;
+}
+
+static int open_proc(int slot, const char *file)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", proc__pid(slot), file);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 && (errno == ESRCH || kill(proc__pid(slot), 0)))
+		return -1;	/* it is gone: done, or the deadline will tell */
+	if (fd < 0)
+		skip("%s: %s", path, strerror(errno));
+	return fd;
 }
 
 uint64_t proc__await_sleep(int slot, long nr, int fd, const uint32_t *done)
 {
+	int stat_fd = open_proc(slot, "stat"), syscall_fd = open_proc(slot, "syscall");
 	uint64_t when = 0;
-	char path[64];
-	int proc_fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/syscall", proc__pid(slot));
-	proc_fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (proc_fd < 0 && __atomic_load_n(done, __ATOMIC_SEQ_CST))
-		return 0;
-	if (proc_fd < 0)
-		skip("%s: %s", path, strerror(errno));
-	while (!__atomic_load_n(done, __ATOMIC_SEQ_CST)) {
-		if (sleeps_in(proc_fd, nr, fd)) {
+	while (!when && !__atomic_load_n(done, __ATOMIC_SEQ_CST)) {
+		if (sleeps_in(stat_fd, syscall_fd, nr, fd))
 			when = now_ns();
-			break;
-		}
-		sched_yield();
+		else
+			sched_yield();
 	}
-	close(proc_fd);
+	if (stat_fd >= 0)
+		close(stat_fd);
+	if (syscall_fd >= 0)
+		close(syscall_fd);
 	return when;
 }
 

@@ -60,6 +60,7 @@ int proc__spawn(const char *name, proc_fn fn, void *arg);
 int proc__spawnf(proc_fn fn, void *arg, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 void proc__enter(int slot);
+void proc__enter_unlisted(const char *name);	/* where only totals are facts */
 void proc__exec_self(const char *arg) __attribute__((noreturn));
 void proc__finish(void) __attribute__((noreturn));
 void proc__wait(int slot);
