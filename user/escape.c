@@ -25,10 +25,9 @@ static bool in_ranges(const struct range *r, size_t n, uint32_t cp)
 static bool is_harmful(uint32_t cp)
 {
 	static const struct range harmful[] = {
-		{ 0x00, 0x1f },	      { 0x7f, 0x9f },	    { 0xad, 0xad },
-		{ 0x61c, 0x61c },     { 0x180e, 0x180e },   { 0x200b, 0x200f },
-		{ 0x2028, 0x202e },   { 0x2060, 0x206f },   { 0xfdd0, 0xfdef },
-		{ 0xfeff, 0xfeff },   { 0xfff0, 0xfffb },   { 0xe0000, 0xe0fff },
+		{ 0x00, 0x1f },     { 0x7f, 0x9f },     { 0xad, 0xad },     { 0x61c, 0x61c },
+		{ 0x180e, 0x180e }, { 0x200b, 0x200f }, { 0x2028, 0x202e }, { 0x2060, 0x206f },
+		{ 0xfdd0, 0xfdef }, { 0xfeff, 0xfeff }, { 0xfff0, 0xfffb }, { 0xe0000, 0xe0fff },
 	};
 
 	return (cp & 0xfffe) == 0xfffe || IN(harmful, cp);
@@ -37,9 +36,9 @@ static bool is_harmful(uint32_t cp)
 static int columns_of(uint32_t cp)
 {
 	static const struct range none[] = {
-		{ 0x300, 0x36f },   { 0x483, 0x489 },	{ 0x591, 0x5bd },   { 0x64b, 0x65f },
-		{ 0x1ab0, 0x1aff }, { 0x1dc0, 0x1dff }, { 0x20d0, 0x20ff }, { 0xfe00, 0xfe0f },
-		{ 0xfe20, 0xfe2f },
+		{ 0x300, 0x36f },   { 0x483, 0x489 },   { 0x591, 0x5bd },
+		{ 0x64b, 0x65f },   { 0x1ab0, 0x1aff }, { 0x1dc0, 0x1dff },
+		{ 0x20d0, 0x20ff }, { 0xfe00, 0xfe0f }, { 0xfe20, 0xfe2f },
 	};
 	static const struct range wide[] = {
 		{ 0x1100, 0x115f },   { 0x2e80, 0x303e },   { 0x3041, 0xa4cf },
@@ -62,7 +61,12 @@ size_t utf8__decode(const char *s, size_t len, uint32_t *cp)
 
 	if (!len)
 		return 0;
-	n = u[0] < 0x80 ? 1 : u[0] < 0xc2 ? 0 : u[0] < 0xe0 ? 2 : u[0] < 0xf0 ? 3 : u[0] < 0xf5 ? 4 : 0;
+	n = u[0] < 0x80   ? 1
+	    : u[0] < 0xc2 ? 0
+	    : u[0] < 0xe0 ? 2
+	    : u[0] < 0xf0 ? 3
+	    : u[0] < 0xf5 ? 4
+			  : 0;
 	if (!n || n > len)
 		return 0;
 	*cp = n == 1 ? u[0] : u[0] & (0x7f >> n);
@@ -92,10 +96,16 @@ int escape__next(const char **s, const char *end, char buf[ESCAPE_UNIT])
 	}
 	*s = at + n;
 	if (cp == '\n' || cp == '\t' || cp == '\r')
-		return snprintf(buf, ESCAPE_UNIT, "\\%c", cp == '\n' ? 'n' : cp == '\t' ? 't' : 'r');
+		return snprintf(buf, ESCAPE_UNIT, "\\%c",
+				cp == '\n'   ? 'n'
+				: cp == '\t' ? 't'
+					     : 'r');
 	if (is_harmful(cp))
 		return snprintf(buf, ESCAPE_UNIT,
-				cp < 0x80 ? "\\x%02x" : cp < 0x10000 ? "\\u%04x" : "\\U%08x", cp);
+				cp < 0x80      ? "\\x%02x"
+				: cp < 0x10000 ? "\\u%04x"
+					       : "\\U%08x",
+				cp);
 	memcpy(buf, at, n);
 	buf[n] = '\0';
 	return columns_of(cp);
@@ -175,7 +185,8 @@ char *escape__args(const char *args, size_t len)
 		return NULL;
 	for (const char *arg = args; arg < end;) {
 		const char *stop = arg + strnlen(arg, end - arg);
-		const char *quote = (size_t)(stop - arg) == strspn(arg, plain) && stop > arg ? "" : "'";
+		const char *quote =
+			(size_t)(stop - arg) == strspn(arg, plain) && stop > arg ? "" : "'";
 
 		fprintf(f, "%s%s", arg > args ? " " : "", quote);
 		while (escape__next(&arg, stop, unit) >= 0)

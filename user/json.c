@@ -94,12 +94,17 @@ void json__close(struct json *j)
 		fputc('\n', j->f);
 }
 
-void json__key(struct json *j, const char *key)
+void json__key_n(struct json *j, const char *key, size_t len)
 {
 	separate(j);
-	put_quoted(j, key, strlen(key));
+	put_quoted(j, key, len);
 	fputs(": ", j->f);
 	j->keyed = true;
+}
+
+void json__key(struct json *j, const char *key)
+{
+	json__key_n(j, key, strlen(key));
 }
 
 void json__string_n(struct json *j, const char *s, size_t len)

@@ -29,6 +29,7 @@ void json__object(struct json *j);
 void json__array(struct json *j);
 void json__close(struct json *j); /* whichever is open */
 void json__key(struct json *j, const char *key);
+void json__key_n(struct json *j, const char *key, size_t len);
 
 void json__string(struct json *j, const char *s); /* NULL: null */
 void json__string_n(struct json *j, const char *s, size_t len);

@@ -22,7 +22,8 @@ struct out_ops {
 	const char *extensions; /* "json", "dot gv" */
 	const char *help;
 	int (*begin)(struct out *o);
-	int (*event)(struct out *o, const struct rec_hdr *rec); /* each record, as it comes; may be NULL */
+	int (*event)(struct out *o,
+		     const struct rec_hdr *rec); /* each record, as it comes; may be NULL */
 	int (*proc)(struct out *o, const struct gproc *p);
 	int (*chan)(struct out *o, const struct gchan *c);
 	int (*edge)(struct out *o, const struct gedge *e);
@@ -31,7 +32,8 @@ struct out_ops {
 	int (*end)(struct out *o);
 };
 
-extern const struct out_ops out_text, out_dot, out_svg, out_png, out_pdf, out_json, out_jsonl, out_ipct;
+extern const struct out_ops out_text, out_dot, out_svg, out_png, out_pdf, out_json, out_jsonl,
+	out_ipct;
 
 /* The writer for a file name, by its extension; NULL if there is none. */
 const struct out_ops *out__by_filename(const char *filename);
@@ -40,10 +42,17 @@ const struct out_ops *out__by_filename(const char *filename);
 const char *out__extensions(void);
 
 /*
+ * The finished graph in one go, without a file of its own. A writer that has event() is begun at
+ * the first event, when out->g is still NULL; the others are begun when the graph is finished.
+ * end() is called once for each begin(), also after an error, and frees what the writer has.
+ */
+int out__write(const struct out_ops *ops, FILE *f, const struct graph *g);
+
+/*
  * An output file. Opened (and so checked for being writable) before tracing starts; what is written
  * goes to a temporary file beside it and is renamed into place by out_file__finish(), so a disk that
- * fills up never leaves half a file under the asked name. "-" is stdout (format text, or as given
- * by the form "json:-").
+ * fills up never leaves half a file under the asked name. "-" is stdout, in the
+ * format text; "json:-", "dot:/dev/fd/3" name the format that no extension gives.
  */
 struct out_file;
 int out_file__open(struct out_file **of, const char *spec); /* prints one line on error */

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The graph as JSON, schema 1. Tools are written against it: keys are only ever added. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "human.h"
+#include "json.h"
+#include "mech.h"
+#include "out.h"
+#include "words.h"
+
+#define SCHEMA 1
+
+enum section { S_PROCESSES, S_CHANNELS, S_EDGES, S_FLOWS, S_DONE };
+
+struct priv {
+	struct json j;
+	enum section section; /* whose array is open */
+	uint64_t *in, *out; /* bytes by channel */
+};
+
+/* Arrays are there also when nothing is in them. */
+static void enter(struct priv *p, enum section to)
+{
+	static const char *const keys[] = {
+		[S_PROCESSES] = "processes",
+		[S_CHANNELS] = "channels",
+		[S_EDGES] = "edges",
+		[S_FLOWS] = "flows",
+	};
+
+	while (p->section < to) {
+		json__close(&p->j);
+		if (++p->section < S_DONE)
+			json__put_array(&p->j, keys[p->section]);
+	}
+}
+
+/* {"mechanism": ["pipe"]}: a filter may be given several times. */
+static void put_filters(struct json *j, char *const *filters)
+{
+	json__put_object(j, "filters");
+	for (char *const *f = filters; f && *f; f++) {
+		const size_t len = strcspn(*f, "=");
+		bool again = false;
+
+		for (char *const *g = filters; g < f; g++)
+			again |= strcspn(*g, "=") == len && !memcmp(*g, *f, len);
+		if (again)
+			continue;
+		json__key_n(j, *f, len);
+		json__array(j);
+		for (char *const *g = f; *g; g++)
+			if (strcspn(*g, "=") == len && !memcmp(*g, *f, len))
+				json__string(j, (*g)[len] ? *g + len + 1 : "");
+		json__close(j);
+	}
+	json__close(j);
+}
+
+static void put_strings(struct json *j, const char *key, char *const *strings)
+{
+	json__put_array(j, key);
+	for (; strings && *strings; strings++)
+		json__string(j, *strings);
+	json__close(j);
+}
+
+static void put_meta(struct json *j, const struct gmeta *m)
+{
+	char date[HUMAN_LEN];
+
+	json__put_object(j, "ipctrace");
+	json__put_string(j, "version", m->version);
+	json__put_u64(j, "schema", SCHEMA);
+	json__put_string(j, "host", m->host);
+	json__put_string(j, "kernel", m->kernel);
+	json__put_string(j, "started", m->started ? human__date(date, m->started) : NULL);
+	json__put_u64(j, "duration_ns", m->duration_ns);
+	if (m->args)
+		put_strings(j, "command", m->args);
+	else
+		json__put_null(j, "command");
+	put_filters(j, m->filters);
+	put_strings(j, "notes", m->notes);
+	json__close(j);
+}
+
+static int begin(struct out *o)
+{
+	const struct graph *g = o->g;
+	struct priv *p = calloc(1, sizeof(*p));
+
+	o->priv = p;
+	if (!p)
+		return -ENOMEM;
+	p->in = calloc(g->nr_chans + 1, sizeof(*p->in));
+	p->out = calloc(g->nr_chans + 1, sizeof(*p->out));
+	if (!p->in || !p->out)
+		return -ENOMEM;
+	for (size_t i = 0; i < g->nr_edges; i++) {
+		const struct gedge *e = g->edges[i];
+
+		(e->role == ROLE_WRITE ? p->in : p->out)[e->chan->index] += e->bytes;
+	}
+	json__init(&p->j, o->f, 2);
+	json__object(&p->j);
+	put_meta(&p->j, &g->meta);
+	json__put_array(&p->j, "processes");
+	return 0;
+}
+
+static void put_exit(struct json *j, const struct gproc *proc)
+{
+	const int status = proc->wait_status;
+
+	if (!(proc->flags & PROC_DEAD)) {
+		json__put_null(j, "exit");
+		return;
+	}
+	json__put_object(j, "exit");
+	if (WIFEXITED(status))
+		json__put_u64(j, "code", WEXITSTATUS(status));
+	else
+		json__put_null(j, "code");
+	if (WIFSIGNALED(status))
+		json__put_u64(j, "signal", WTERMSIG(status));
+	else
+		json__put_null(j, "signal");
+	json__close(j);
+}
+
+static int put_proc(struct out *o, const struct gproc *proc)
+{
+	struct json *j = &((struct priv *)o->priv)->j;
+	const char *end = proc->args + proc->args_len;
+
+	json__object(j);
+	json__put_string(j, "id", proc->id);
+	json__put_u64(j, "pid", proc->pid);
+	json__put_u64(j, "start_ns", proc->start_ns);
+	json__put_string(j, "parent", proc->parent ? proc->parent->id : NULL);
+	json__put_string(j, "comm", proc->comm ? proc->comm : "");
+	json__put_string(j, "exe", proc->exe ? proc->exe : "");
+	json__put_array(j, "cmdline");
+	for (const char *arg = proc->args; arg && arg < end;) {
+		const size_t len = strnlen(arg, end - arg);
+
+		json__string_n(j, arg, len);
+		arg += len + 1;
+	}
+	json__close(j);
+	json__put_u64(j, "uid", proc->uid);
+	json__put_string(j, "cgroup", proc->cgroup_path);
+	json__put_string(j, "container", proc->container);
+	json__put_u64(j, "pidns", proc->pidns);
+	put_exit(j, proc);
+	json__put_u64(j, "exit_ns", proc->exit_ns);
+	json__put_u64(j, "count", proc->count);
+	json__put_bool(j, "watched", !(proc->flags & PROC_HOLDER));
+	json__put_bool(j, "cut", proc->flags & PROC_CUT);
+	json__close(j);
+	return 0;
+}
+
+static void put_number_or_null(struct json *j, const char *key, bool known, uint64_t v)
+{
+	if (known)
+		json__put_u64(j, key, v);
+	else
+		json__put_null(j, key);
+}
+
+static int put_chan(struct out *o, const struct gchan *c)
+{
+	struct priv *p = o->priv;
+	struct json *j = &p->j;
+	const uint64_t in = p->in[c->index] + c->row.found_bytes, out = p->out[c->index];
+
+	enter(p, S_CHANNELS);
+	json__object(j);
+	json__put_string(j, "id", c->id);
+	json__put_string(j, "mechanism", mech__get(c->row.key.mech)->name);
+	json__put_string(j, "name", c->name ? c->name : "");
+	json__put_string(j, "path", c->path);
+	json__put_null(j, "key");
+	put_number_or_null(j, "capacity", c->row.capacity, c->row.capacity);
+	put_number_or_null(j, "highwater", c->row.capacity, c->row.highwater);
+	json__put_array(j, "ends");
+	json__close(j);
+	json__put_string(j, "medium", c->medium);
+	json__put_string(j, "unit", c->unit);
+	json__put_string(j, "direction", c->direction);
+	json__put_string(j, "naming", c->naming);
+	json__put_string(j, "buffering", c->buffering);
+	json__put_string(j, "scope", c->scope);
+	json__put_string(j, "relation", c->relation);
+	json__put_bool(j, "preexisting", c->row.flags & CHAN_PREEXISTING);
+	json__put_null(j, "rpc");
+	json__put_u64(j, "dev", c->row.key.dev);
+	json__put_u64(j, "ino", c->row.key.ino);
+	json__put_u64(j, "found_bytes", c->row.found_bytes);
+	json__put_u64(j, "left_bytes", in > out ? in - out : 0);
+	json__put_u64(j, "count", c->count);
+	json__put_bool(j, "cut", c->row.flags & CHAN_CUT);
+	json__close(j);
+	return 0;
+}
+
+static void put_errors(struct json *j, const uint64_t *errors)
+{
+	char number[16];
+
+	json__put_object(j, "errors");
+	for (int i = 1; i < 256; i++)
+		if (errors[i])
+			json__put_u64(j, error__name(i, number), errors[i]);
+	if (errors[0])
+		json__put_u64(j, error__name(0, number), errors[0]);
+	json__close(j);
+}
+
+static int put_edge(struct out *o, const struct gedge *e)
+{
+	struct priv *p = o->priv;
+	struct json *j = &p->j;
+
+	enter(p, S_EDGES);
+	json__object(j);
+	json__put_string(j, "process", e->proc->id);
+	json__put_string(j, "channel", e->chan->id);
+	json__put_string(j, "role", role__name(e->role));
+	json__put_u64(j, "ops", e->ops);
+	json__put_u64(j, "bytes", e->bytes);
+	put_errors(j, e->errors);
+	json__put_u64(j, "nonblocking_ops", e->nonblocking_ops);
+	json__put_u64(j, "blocked_ops", e->blocked_ops);
+	json__put_u64(j, "blocked_ns", e->blocked_ns);
+	json__put_u64(j, "max_blocked_ns", e->max_blocked_ns);
+	json__put_u64(j, "first_ns", e->first_ns);
+	json__put_u64(j, "last_ns", e->last_ns);
+	json__put_u64(j, "blocked_now", e->blocked_now);
+	json__put_u64(j, "peeked_bytes", e->peeked_bytes);
+	json__put_bool(j, "holder", e->holder);
+	json__close(j);
+	return 0;
+}
+
+static int put_flow(struct out *o, const struct gflow *f)
+{
+	struct priv *p = o->priv;
+	struct json *j = &p->j;
+
+	enter(p, S_FLOWS);
+	json__object(j);
+	json__put_string(j, "from", f->from->id);
+	json__put_string(j, "to", f->to->id);
+	json__put_string(j, "channel", f->chan->id);
+	json__put_u64(j, "ops", f->ops);
+	json__put_u64(j, "bytes", f->bytes);
+	json__put_string(j, "certainty", certainty__name(f->certainty));
+	json__put_u64(j, "shared_bytes", f->shared_bytes);
+	json__close(j);
+	return 0;
+}
+
+static int put_lost(struct out *o)
+{
+	const struct rec_lost *lost = &o->g->lost;
+	struct priv *p = o->priv;
+	struct json *j = &p->j;
+	uint64_t events = 0, calls = 0;
+
+	enter(p, S_DONE);
+	for (int i = 0; i < LOSS_MAX; i++) {
+		events += losses[i].of_events ? lost->causes[i] : 0;
+		calls += losses[i].of_calls ? lost->causes[i] : 0;
+	}
+	json__put_object(j, "lost");
+	json__put_u64(j, "events", events);
+	json__put_u64(j, "edges", calls);
+	json__put_object(j, "by_cause");
+	for (int i = 0; i < LOSS_MAX; i++)
+		json__put_u64(j, losses[i].key, lost->causes[i]);
+	json__close(j);
+	json__put_bool(j, "complete", graph__complete(o->g));
+	json__put_u64(j, "seen", lost->seen);
+	json__put_u64(j, "delivered", lost->delivered);
+	json__put_u64(j, "unfinished", lost->unfinished);
+	json__close(j);
+	json__close(j);
+	return 0;
+}
+
+static int end(struct out *o)
+{
+	struct priv *p = o->priv;
+
+	if (p) {
+		free(p->in);
+		free(p->out);
+	}
+	free(p);
+	return 0;
+}
+
+const struct out_ops out_json = {
+	.name = "json",
+	.extensions = "json",
+	.help = "the graph for programs, schema 1",
+	.begin = begin,
+	.proc = put_proc,
+	.chan = put_chan,
+	.edge = put_edge,
+	.flow = put_flow,
+	.lost = put_lost,
+	.end = end,
+};

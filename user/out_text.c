@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The summary for the terminal: who -> whom, then what carried nothing, then what was lost. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "escape.h"
+#include "human.h"
+#include "mech.h"
+#include "out.h"
+#include "table.h"
+#include "words.h"
+
+/* More processes than this are a list that nobody asked for. */
+#define FEW_PROCESSES 24
+/* On a terminal; elsewhere there is room for all. */
+#define MOST_FLOWS 100
+
+static const struct column flow_columns[] = {
+	{ .title = "FROM", .elastic = true },        { .title = "" },
+	{ .title = "TO", .elastic = true },          { .title = "MECH" },
+	{ .title = "CHANNEL", .elastic = true },     { .title = "BYTES", .right = true },
+	{ .title = "READS", .right = true },         { .title = "WRITER WAITED", .right = true },
+	{ .title = "READER WAITED", .right = true }, { .title = "CERTAINTY" },
+};
+
+static const struct column idle_columns[] = {
+	{ .title = "MECH" },
+	{ .title = "CHANNEL WITHOUT A FLOW", .elastic = true },
+	{ .title = "WRITERS", .elastic = true },
+	{ .title = "READERS", .elastic = true },
+	{ .title = "WHY" },
+};
+
+static const struct column error_columns[] = {
+	{ .title = "FAILED CALLS", .right = true }, { .title = "ERROR" },
+	{ .title = "OF", .elastic = true },         { .title = "" },
+	{ .title = "CHANNEL", .elastic = true },
+};
+
+static const struct column proc_columns[] = {
+	{ .title = "PID", .right = true },
+	{ .title = "PARENT", .right = true },
+	{ .title = "ENDED" },
+	{ .title = "COMMAND", .elastic = true },
+};
+
+#define NEW_TABLE(columns) table__new(columns, sizeof(columns) / sizeof(*(columns)))
+
+/* What went through a channel, and who could have used it. */
+struct traffic {
+	uint64_t bytes[ROLE_MAX];
+	size_t users[ROLE_MAX];
+	const struct gproc *first[ROLE_MAX];
+	size_t nr_flows;
+	bool used;
+};
+
+struct priv {
+	struct traffic *traffic; /* by channel */
+	const struct gedge **edges; /* sorted by process, channel, role */
+	struct table *flows, *idle, *errors, *procs;
+	size_t nr_flows, nr_idle, nr_errors, nr_shared, nr_inferred;
+	uint64_t bytes, shown_above;
+	size_t not_shown;
+	uint64_t not_shown_bytes;
+	size_t width; /* 0: not a terminal */
+	bool colours;
+};
+
+static int compare_edges(const void *a, const void *b)
+{
+	const struct gedge *x = *(const struct gedge *const *)a,
+			   *y = *(const struct gedge *const *)b;
+
+	if (x->proc->index != y->proc->index)
+		return x->proc->index < y->proc->index ? -1 : 1;
+	if (x->chan->index != y->chan->index)
+		return x->chan->index < y->chan->index ? -1 : 1;
+	return (int)x->role - (int)y->role;
+}
+
+static int compare_sizes(const void *a, const void *b)
+{
+	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x > y ? -1 : x < y;
+}
+
+/* How many bytes a flow must have to be among the greatest ones. */
+static int find_threshold(struct priv *p, const struct graph *g)
+{
+	uint64_t *sizes;
+
+	if (!p->width || g->nr_flows <= MOST_FLOWS)
+		return 0;
+	sizes = calloc(g->nr_flows, sizeof(*sizes));
+	if (!sizes)
+		return -ENOMEM;
+	for (size_t i = 0; i < g->nr_flows; i++)
+		sizes[i] = g->flows[i]->bytes + g->flows[i]->shared_bytes;
+	qsort(sizes, g->nr_flows, sizeof(*sizes), compare_sizes);
+	p->shown_above = sizes[MOST_FLOWS];
+	free(sizes);
+	return 0;
+}
+
+static void count_traffic(struct priv *p, const struct graph *g)
+{
+	for (size_t i = 0; i < g->nr_edges; i++) {
+		const struct gedge *e = p->edges[i] = g->edges[i];
+		struct traffic *t = &p->traffic[e->chan->index];
+
+		t->bytes[e->role] += e->bytes;
+		if (!t->users[e->role]++)
+			t->first[e->role] = e->proc;
+		t->used |= !e->holder;
+	}
+	for (size_t i = 0; i < g->nr_flows; i++) {
+		const struct gflow *f = g->flows[i];
+
+		p->traffic[f->chan->index].nr_flows++;
+		p->bytes += f->bytes;
+	}
+	qsort(p->edges, g->nr_edges, sizeof(*p->edges), compare_edges);
+}
+
+static void find_terminal(struct priv *p, FILE *f)
+{
+	const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+	struct winsize ws;
+
+	if (!isatty(fileno(f)))
+		return;
+	p->width = ioctl(fileno(f), TIOCGWINSZ, &ws) || !ws.ws_col ? 80 : ws.ws_col;
+	p->colours = !(no_color && *no_color) && term && strcmp(term, "dumb");
+}
+
+static void put_header(struct out *o)
+{
+	const struct gmeta *m = &o->g->meta;
+	struct priv *p = o->priv;
+	char a[HUMAN_LEN], b[HUMAN_LEN], c[HUMAN_LEN];
+	char *command = meta__command(m);
+	char *cut = escape__visible(command ? command : "", p->width);
+
+	fprintf(o->f, "%s%s%s\n", p->colours ? "\033[1m" : "", cut ? cut : "",
+		p->colours ? "\033[0m" : "");
+	free(command);
+	free(cut);
+	escape__text(o->f, m->host ? m->host : "unknown host");
+	fputs(", Linux ", o->f);
+	escape__text(o->f, m->kernel ? m->kernel : "unknown");
+	fprintf(o->f, ", %s, %s\n", m->started ? human__date(a, m->started) : "unknown time",
+		human__time(b, m->duration_ns));
+	for (char *const *filter = m->filters; filter && *filter; filter++) {
+		fputs(filter == m->filters ? "only " : ", ", o->f);
+		escape__text(o->f, *filter);
+		fputs(filter[1] ? "" : "\n", o->f);
+	}
+	fprintf(o->f, "%s processes, %s channels, ", human__count(a, o->g->nr_procs),
+		human__count(b, o->g->nr_chans));
+	fprintf(o->f, "%s flows, %s\n", human__count(a, o->g->nr_flows), human__exact(c, p->bytes));
+}
+
+static int begin(struct out *o)
+{
+	const struct graph *g = o->g;
+	struct priv *p = calloc(1, sizeof(*p));
+	int err;
+
+	o->priv = p;
+	if (!p)
+		return -ENOMEM;
+	p->traffic = calloc(g->nr_chans + 1, sizeof(*p->traffic));
+	p->edges = calloc(g->nr_edges + 1, sizeof(*p->edges));
+	p->flows = NEW_TABLE(flow_columns);
+	p->idle = NEW_TABLE(idle_columns);
+	p->errors = NEW_TABLE(error_columns);
+	p->procs = NEW_TABLE(proc_columns);
+	if (!p->traffic || !p->edges || !p->flows || !p->idle || !p->errors || !p->procs)
+		return -ENOMEM;
+	find_terminal(p, o->f);
+	count_traffic(p, g);
+	err = find_threshold(p, g);
+	if (!err)
+		put_header(o);
+	return err;
+}
+
+static void add_ended(struct table *t, const struct gproc *proc)
+{
+	const int status = proc->wait_status;
+
+	if (!(proc->flags & PROC_DEAD))
+		table__add(t, "-");
+	else if (WIFSIGNALED(status))
+		table__addf(t, "SIG%s", sigabbrev_np(WTERMSIG(status)) ?: "?");
+	else
+		table__addf(t, "%d", WEXITSTATUS(status));
+}
+
+static int put_proc(struct out *o, const struct gproc *proc)
+{
+	struct priv *p = o->priv;
+	char *command;
+
+	if (o->g->nr_procs > FEW_PROCESSES)
+		return 0;
+	if (proc->args_len)
+		command = escape__args(proc->args, proc->args_len);
+	else
+		command = strdup(proc->exe && *proc->exe ? proc->exe : proc->comm ?: "?");
+	if (!command)
+		return -ENOMEM;
+	if (proc->pid)
+		table__addf(p->procs, "%u", proc->pid);
+	else
+		table__add(p->procs, "-");
+	if (proc->parent)
+		table__addf(p->procs, "%u", proc->parent->pid);
+	else
+		table__add(p->procs, "-");
+	add_ended(p->procs, proc);
+	if (proc->count > 1)
+		table__addf(p->procs, "%s (x%" PRIu64 ")", command, proc->count);
+	else
+		table__add(p->procs, command);
+	free(command);
+	return 0;
+}
+
+static int add_label(struct table *t, const struct gproc *proc)
+{
+	char *label = proc__label(proc);
+
+	if (!label)
+		return -ENOMEM;
+	table__add(t, label);
+	free(label);
+	return 0;
+}
+
+static int add_users(struct table *t, const struct traffic *traffic, enum role role)
+{
+	char *label;
+
+	if (!traffic->users[role]) {
+		table__add(t, "nobody");
+		return 0;
+	}
+	if (traffic->users[role] == 1)
+		return add_label(t, traffic->first[role]);
+	label = proc__label(traffic->first[role]);
+	if (!label)
+		return -ENOMEM;
+	table__addf(t, "%s +%zu", label, traffic->users[role] - 1);
+	free(label);
+	return 0;
+}
+
+static int put_chan(struct out *o, const struct gchan *c)
+{
+	struct priv *p = o->priv;
+	const struct traffic *t = &p->traffic[c->index];
+	char n[HUMAN_LEN];
+	int err;
+
+	if (t->nr_flows)
+		return 0;
+	p->nr_idle++;
+	table__add(p->idle, mech__get(c->row.key.mech)->name);
+	table__add(p->idle, c->name ? c->name : "");
+	err = add_users(p->idle, t, ROLE_WRITE);
+	if (!err)
+		err = add_users(p->idle, t, ROLE_READ);
+	if (t->bytes[ROLE_WRITE])
+		table__addf(p->idle, "%s written, none read",
+			    human__exact(n, t->bytes[ROLE_WRITE]));
+	else if (c->row.found_bytes && !t->bytes[ROLE_READ])
+		table__addf(p->idle, "%s lay in it all the time",
+			    human__exact(n, c->row.found_bytes));
+	else if (t->used)
+		table__add(p->idle, "nothing came");
+	else
+		table__add(p->idle, "never used");
+	return err;
+}
+
+static int put_edge(struct out *o, const struct gedge *e)
+{
+	struct priv *p = o->priv;
+	char number[16], n[HUMAN_LEN];
+	int err = 0;
+
+	for (int i = 0; !err && i < 256; i++) {
+		if (!e->errors[i])
+			continue;
+		p->nr_errors++;
+		table__add(p->errors, human__count(n, e->errors[i]));
+		table__add(p->errors, error__name(i, number));
+		err = add_label(p->errors, e->proc);
+		table__add(p->errors, e->role == ROLE_WRITE ? "writing" : "reading");
+		table__add(p->errors, e->chan->name ? e->chan->name : "");
+	}
+	return err;
+}
+
+static void add_waited(struct priv *p, const struct graph *g, const struct gproc *proc,
+		       const struct gchan *c, enum role role)
+{
+	const struct gedge key = { .proc = (struct gproc *)proc,
+				   .chan = (struct gchan *)c,
+				   .role = role };
+	const struct gedge *const at = &key;
+	const struct gedge **found =
+		bsearch(&at, p->edges, g->nr_edges, sizeof(*p->edges), compare_edges);
+	const struct gedge *e = found ? *found : NULL;
+	char time[HUMAN_LEN], n[HUMAN_LEN];
+
+	if (!e || (!e->blocked_ops && !e->blocked_now))
+		table__add(p->flows, "-");
+	else
+		table__addf(p->flows, "%s in %s%s", human__time(time, e->blocked_ns),
+			    human__count(n, e->blocked_ops), e->blocked_now ? ", still" : "");
+}
+
+static int put_flow(struct out *o, const struct gflow *f)
+{
+	struct priv *p = o->priv;
+	char n[HUMAN_LEN];
+	int err;
+
+	if (p->shown_above && f->bytes + f->shared_bytes <= p->shown_above) {
+		p->not_shown++;
+		p->not_shown_bytes += f->bytes;
+		return 0;
+	}
+	p->nr_flows++;
+	err = add_label(p->flows, f->from);
+	table__add(p->flows, "->");
+	if (!err)
+		err = add_label(p->flows, f->to);
+	table__add(p->flows, mech__get(f->chan->row.key.mech)->name);
+	table__add(p->flows, f->chan->name ? f->chan->name : "");
+	table__add(p->flows, human__exact(n, f->bytes));
+	table__add(p->flows, human__count(n, f->ops));
+	add_waited(p, o->g, f->from, f->chan, ROLE_WRITE);
+	add_waited(p, o->g, f->to, f->chan, ROLE_READ);
+	if (f->shared_bytes)
+		table__addf(p->flows, "%s, up to %s more", certainty__name(f->certainty),
+			    human__exact(n, f->shared_bytes));
+	else
+		table__add(p->flows, certainty__name(f->certainty));
+	p->nr_shared += f->certainty == CERTAIN_SHARED || f->shared_bytes;
+	p->nr_inferred += f->certainty == CERTAIN_INFERRED;
+	return err;
+}
+
+static int put_table(struct out *o, const struct table *t, size_t nr)
+{
+	const struct priv *p = o->priv;
+
+	if (!nr)
+		return 0;
+	fputc('\n', o->f);
+	return table__print(t, o->f, p->width, p->colours ? "\033[1m" : "",
+			    p->colours ? "\033[0m" : "");
+}
+
+static void put_notes(struct out *o, const char *lines)
+{
+	const struct priv *p = o->priv;
+	const bool alarm = p->colours && !graph__complete(o->g);
+
+	fputc('\n', o->f);
+	if (p->nr_shared)
+		fputs("shared: of several writers, whose order the kernel does not give\n", o->f);
+	if (p->nr_inferred)
+		fputs("inferred: not seen itself, but nothing else fits\n", o->f);
+	fprintf(o->f, "%s%s%s", alarm ? "\033[31m" : "", lines, alarm ? "\033[0m" : "");
+	for (char *const *note = o->g->meta.notes; note && *note; note++) {
+		escape__text(o->f, *note);
+		fputc('\n', o->f);
+	}
+}
+
+static int put_lost(struct out *o)
+{
+	struct priv *p = o->priv;
+	char n[HUMAN_LEN];
+	char *lines;
+	int err;
+
+	err = put_table(o, p->flows, p->nr_flows);
+	if (p->not_shown)
+		fprintf(o->f, "and %zu smaller flows, together %s\n", p->not_shown,
+			human__exact(n, p->not_shown_bytes));
+	if (!err)
+		err = put_table(o, p->idle, p->nr_idle);
+	if (!err)
+		err = put_table(o, p->errors, p->nr_errors);
+	if (!err)
+		err = put_table(o, p->procs, o->g->nr_procs > FEW_PROCESSES ? 0 : o->g->nr_procs);
+	if (err)
+		return err;
+	lines = losses__lines(o->g);
+	if (!lines)
+		return -ENOMEM;
+	put_notes(o, lines);
+	free(lines);
+	return 0;
+}
+
+static int end(struct out *o)
+{
+	struct priv *p = o->priv;
+
+	if (!p)
+		return 0;
+	table__free(p->flows);
+	table__free(p->idle);
+	table__free(p->errors);
+	table__free(p->procs);
+	free(p->traffic);
+	free(p->edges);
+	free(p);
+	return 0;
+}
+
+const struct out_ops out_text = {
+	.name = "text",
+	.extensions = "txt text",
+	.help = "summary for people",
+	.begin = begin,
+	.proc = put_proc,
+	.chan = put_chan,
+	.edge = put_edge,
+	.flow = put_flow,
+	.lost = put_lost,
+	.end = end,
+};

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "escape.h"
+#include "human.h"
+#include "words.h"
+
+const struct loss_desc losses[LOSS_MAX] = {
+	[LOSS_NO_EDGE] = {
+		.key = "no_edge",
+		.text = "calls not counted: the table of edges was full",
+		.of_calls = true,
+	},
+	[LOSS_NO_CHAN] = {
+		.key = "no_channel",
+		.text = "calls not counted: the table of channels was full",
+		.of_calls = true,
+	},
+	[LOSS_NO_PROC] = {
+		.key = "no_process",
+		.text = "processes not seen: the table of processes was full",
+	},
+	[LOSS_NO_LEDGER] = {
+		.key = "no_ledger",
+		.text = "channels whose several writers could not be told apart",
+	},
+	[LOSS_NO_FLOW] = {
+		.key = "no_flow",
+		.text = "bytes without their writer: the table of flows was full",
+	},
+	[LOSS_COMPAT] = {
+		.key = "compat",
+		.text = "calls of 32-bit programs, which are not decoded",
+		.of_calls = true,
+	},
+	[LOSS_RING_PROC] = {
+		.key = "ring_process",
+		.text = "process events not delivered: the ring buffer was full",
+		.of_events = true,
+	},
+	[LOSS_RING_OP] = {
+		.key = "ring_operation",
+		.text = "operation events not delivered: the ring buffer was full",
+		.of_events = true,
+	},
+	[LOSS_STRAY] = {
+		.key = "stray",
+		.text = "calls whose file was not seen",
+		.of_calls = true,
+	},
+};
+
+const char *role__name(unsigned int role)
+{
+	static const char *const names[] = { [ROLE_WRITE] = "write", [ROLE_READ] = "read" };
+
+	return role < ROLE_MAX ? names[role] : "unknown";
+}
+
+const char *certainty__name(enum certainty certainty)
+{
+	static const char *const names[] = {
+		[CERTAIN_EXACT] = "exact",
+		[CERTAIN_SHARED] = "shared",
+		[CERTAIN_INFERRED] = "inferred",
+	};
+
+	return names[certainty];
+}
+
+const char *error__name(int err, char buf[16])
+{
+	const char *name = err == ERR_RESTART ? "ERESTARTSYS" : strerrorname_np(err);
+
+	snprintf(buf, 16, "%d", err);
+	return !err ? "other" : name ? name : buf;
+}
+
+char *proc__label(const struct gproc *p)
+{
+	const char *comm = p->comm && *p->comm ? p->comm : "?";
+	char *s;
+	int n;
+
+	if (p->count > 1)
+		n = asprintf(&s, "%s x%" PRIu64, comm, p->count);
+	else if (p->pid)
+		n = asprintf(&s, "%s[%u]", comm, p->pid);
+	else
+		n = asprintf(&s, "%s", comm);
+	return n < 0 ? NULL : s;
+}
+
+char *meta__command(const struct gmeta *m)
+{
+	char *joined = NULL, *line;
+	size_t size = 0;
+	FILE *f;
+
+	if (!m->args || !*m->args)
+		return strdup("no command: what was running");
+	f = open_memstream(&joined, &size);
+	if (!f)
+		return NULL;
+	for (char *const *arg = m->args; *arg; arg++)
+		fwrite(*arg, 1, strlen(*arg) + 1, f);
+	if (fclose(f)) {
+		free(joined);
+		return NULL;
+	}
+	line = escape__args(joined, size);
+	free(joined);
+	return line;
+}
+
+static void put_losses(FILE *f, const struct graph *g)
+{
+	const struct rec_lost *lost = &g->lost;
+	char n[HUMAN_LEN];
+	bool some = false;
+
+	for (int i = 0; i < LOSS_MAX; i++) {
+		if (!lost->causes[i])
+			continue;
+		some = true;
+		fprintf(f, "LOST: %s %s\n", human__count(n, lost->causes[i]), losses[i].text);
+	}
+	if (!g->has_lost)
+		fputs("What was lost is not known: the account of it is missing\n", f);
+	else if (!some && !graph__complete(g))
+		fputs("LOST: something, of unknown cause\n", f);
+	else if (!some)
+		fprintf(f, "Nothing lost: all %s calls seen are counted\n",
+			human__count(n, lost->seen));
+	if (lost->unfinished)
+		fprintf(f, "%s calls had not returned when the trace ended\n",
+			human__count(n, lost->unfinished));
+}
+
+char *losses__lines(const struct graph *g)
+{
+	char *s = NULL;
+	size_t size;
+	FILE *f = open_memstream(&s, &size);
+
+	if (!f)
+		return NULL;
+	put_losses(f, g);
+	if (fclose(f)) {
+		free(s);
+		return NULL;
+	}
+	return s;
+}

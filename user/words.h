@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What roles, certainties and losses are called, for every writer alike. */
+#ifndef IPCTRACE_WORDS_H
+#define IPCTRACE_WORDS_H
+
+#include <stdbool.h>
+
+#include "../bpf/record.h"
+#include "graph.h"
+
+struct loss_desc {
+	const char *key; /* in JSON */
+	const char *text; /* after a number */
+	bool of_calls; /* counts calls that are in no edge */
+	bool of_events; /* counts records */
+};
+
+extern const struct loss_desc losses[LOSS_MAX];
+
+const char *role__name(unsigned int role);
+const char *certainty__name(enum certainty certainty);
+
+/* "EAGAIN"; "other" for 0, what the table of errors has no room for. A number if it has no name. */
+const char *error__name(int err, char buf[16]);
+
+/* "sh[12]"; the caller frees it, NULL: no memory. Not yet made visible. */
+char *proc__label(const struct gproc *p);
+
+/* The command, or what was traced instead of one; the caller frees it. */
+char *meta__command(const struct gmeta *m);
+
+/*
+ * What is missing in the graph and why, or that nothing is: a line each, in plain ASCII. The caller
+ * frees it; NULL: no memory.
+ */
+char *losses__lines(const struct graph *g);
+
+#endif
