@@ -14,12 +14,15 @@
 #include "facts.h"
 
 extern const struct factory pipe_factories[], pipe_life_factories[];
-extern const struct factory pipe_many_factories[];
+extern const struct factory pipe_many_factories[], pipe_splice_factories[];
+extern const struct factory fifo_factories[];
 
 const struct factory *const factory_tables[] = {
 	pipe_factories,
 	pipe_life_factories,
 	pipe_many_factories,
+	pipe_splice_factories,
+	fifo_factories,
 	NULL
 };
 
