@@ -14,6 +14,7 @@ static const struct mech_desc unknown = {
 	.scope = "unknown",
 	.display = "unknown:[%llu]",
 	.color = "#999999",
+	.color_name = "grey",
 	.style = "dotted",
 };
 
@@ -31,6 +32,7 @@ static const struct mech_desc mechs[MECH_MAX] = {
 		.scope = "same-host",
 		.display = "pipe:[%llu]",
 		.color = "#0072b2",
+		.color_name = "blue",
 		.style = "solid",
 	},
 	[MECH_FIFO] = {
@@ -46,6 +48,7 @@ static const struct mech_desc mechs[MECH_MAX] = {
 		.has_path = true,
 		.display = "fifo:[%llu]",
 		.color = "#d55e00",
+		.color_name = "orange",
 		.style = "dashed",
 	},
 };

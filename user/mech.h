@@ -22,7 +22,7 @@ struct mech_desc {
 	/* What users call a channel without a name: printf format of one unsigned long long, the inode. */
 	const char *display;
 	/* Drawings: a colour-blind-safe colour and, as colour is never the only sign, a line style. */
-	const char *color, *style;
+	const char *color, *color_name, *style;
 };
 
 /* Never NULL: one row stands for mechanisms of newer versions. */
