@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Who got whose bytes, channel by channel. What is said here is what the counters prove:
+ *
+ * 1. Rows of the kernel's ledger are exact. Before there was a second writer, the kernel keeps none:
+ *    what a reader got beyond its rows came from the first writer.
+ * 2. What is still open is bounded. A reader that lacks U bytes, writers that have A(w) left: w gave
+ *    at least U - sum of the others' A. With a single writer, or a single reader that took all that
+ *    was written, this is everything, whatever the ledger says. What remains is "shared".
+ * 3. More was read than written: the rest came from outside (somebody not watched, or bytes that
+ *    lay in the channel before).
+ *
+ * A flow's ops are reads that got something of it as far as a ledger counted them, else all reads
+ * of the reader, also those that only saw the end of file: the counters do not tell them apart.
+ *
+ * Folded nodes are just coarser processes: each of the statements stays true for them.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "graph_priv.h"
+
+/* Flows of unknown order multiply (writers times readers); the edges still tell all of them. */
+#define SHARED_MAX 10000
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static uint64_t ends(const struct gproc *from, const struct gproc *to)
+{
+	return (uint64_t)from->key << 32 | to->key;
+}
+
+struct flow *flow_find(struct graph *g, const struct chan *c, const struct gproc *from,
+		       const struct gproc *to)
+{
+	return map__get(&g->priv->flow_map, ends(from, to), c->c.key);
+}
+
+/* Adds to the flow between the same two; the weaker certainty stays. */
+int flow_add(struct graph *g, struct chan *c, const struct gflow *add)
+{
+	struct flow *f = flow_find(g, c, add->from, add->to);
+
+	if (!add->bytes && !add->shared_bytes)
+		return 0;
+	if (!f) {
+		f = calloc(1, sizeof(*f));
+		if (!f || map__put(&g->priv->flow_map, ends(add->from, add->to), c->c.key, f)) {
+			free(f);
+			return -ENOMEM;
+		}
+		f->f = (struct gflow){ .from = add->from, .to = add->to, .chan = &c->c };
+		list__add_tail(&c->flows, &f->by_chan);
+	}
+	f->f.ops += add->ops;
+	f->f.bytes += add->bytes;
+	f->f.shared_bytes += add->shared_bytes;
+	if (add->certainty > f->f.certainty)
+		f->f.certainty = add->certainty;
+	if (add->from == &g->priv->outside.p || add->to == &g->priv->outside.p)
+		g->priv->outside_used = true;
+	return 0;
+}
+
+void flow_free(struct graph *g, struct flow *f)
+{
+	map__del(&g->priv->flow_map, ends(f->f.from, f->f.to), to_chan(f->f.chan)->c.key);
+	list__del(&f->by_chan);
+	free(f);
+}
+
+/* What is known and still open on one channel. */
+struct ctx {
+	struct graph *g;
+	struct chan *c;
+	uint64_t written, read; /* by watched processes */
+	uint64_t found; /* bytes read that lay there before the trace, not yet in a flow */
+	uint64_t supply, demand; /* sum of left of the writers, the readers */
+	size_t suppliers, demanders; /* how many have any left */
+	bool ledger; /* its silence means the first writer */
+};
+
+static void start(struct ctx *x)
+{
+	struct edge *e;
+
+	list_for_each(e, &x->c->edges[ROLE_WRITE], by_chan) {
+		e->left = e->e.bytes;
+		x->written += e->left;
+	}
+	list_for_each(e, &x->c->edges[ROLE_READ], by_chan) {
+		e->left = e->e.bytes;
+		e->unordered = 0;
+		x->read += e->left;
+		x->demanders += e->left > 0;
+	}
+	x->found = min_u64(x->c->c.row.found_bytes, x->read);
+}
+
+static uint64_t ledger_ops(const struct ctx *x, const struct edge *from, const struct edge *to)
+{
+	const struct ledger_row *r =
+		map__get(&x->g->priv->ledger_map, ends(from->e.proc, to->e.proc), x->c->c.key);
+
+	return r ? r->ops : 0;
+}
+
+/* Bytes of a writer, or from outside (NULL), that went to a reader for sure. */
+static int give(struct ctx *x, struct edge *from, struct edge *to, uint64_t bytes, uint64_t ops)
+{
+	struct gflow f = {
+		.from = from ? from->e.proc : &x->g->priv->outside.p,
+		.to = to->e.proc,
+		.ops = ops,
+		.bytes = bytes,
+	};
+
+	to->left -= bytes;
+	if (from) {
+		from->left -= bytes;
+		x->supply -= bytes;
+	}
+	return flow_add(x->g, x->c, &f);
+}
+
+static bool ledger_has_outside(const struct ctx *x)
+{
+	const struct ledger_row *r;
+
+	list_for_each(r, &x->c->ledger, by_chan)
+		if (r->from_key == PROC_OUTSIDE)
+			return true;
+	return false;
+}
+
+/* One reader has taken all that was ever written: no order can change who gave how much. */
+static bool drained_by_one(const struct ctx *x)
+{
+	return x->demanders == 1 && x->written == x->read && !x->found && !ledger_has_outside(x);
+}
+
+static int take_row(struct ctx *x, const struct ledger_row *r)
+{
+	struct edge *to = graph_find_edge(x->g, r->to, x->c, ROLE_READ), *from = NULL;
+	uint64_t bytes;
+
+	if (!to)
+		return 0;
+	bytes = min_u64(r->bytes, to->left);
+	if (r->from_key == PROC_SHARED) {
+		to->unordered += bytes;
+		return 0;
+	}
+	if (r->from_key == PROC_OUTSIDE) {
+		x->found -= min_u64(x->found, bytes);
+	} else {
+		from = graph_find_edge(x->g, r->from, x->c, ROLE_WRITE);
+		if (!from)
+			return 0;
+		bytes = min_u64(bytes, from->left);
+	}
+	return give(x, from, to, bytes, r->ops);
+}
+
+/* Reads beyond what the ledger counted; at least one if there were bytes. */
+static uint64_t other_ops(const struct ctx *x, const struct edge *to)
+{
+	const struct ledger_row *r;
+	uint64_t ops = to->e.ops;
+
+	list_for_each(r, &to_proc(to->e.proc)->taken, by_to)
+		if (r->chan == x->c)
+			ops -= min_u64(ops, r->ops);
+	return ops ? ops : 1;
+}
+
+/* Where the ledger is silent it was not yet kept, and there was one writer. */
+static int take_first_writer(struct ctx *x)
+{
+	struct proc *p = graph_get_proc(x->g, x->c->c.row.first_writer);
+	struct edge *from, *to;
+	int err = 0;
+
+	from = p ? graph_find_edge(x->g, p, x->c, ROLE_WRITE) : NULL;
+	if (!from)
+		return p ? 0 : -ENOMEM;
+	list_for_each(to, &x->c->edges[ROLE_READ], by_chan) {
+		uint64_t silent = to->left - min_u64(to->unordered, to->left);
+		uint64_t bytes = min_u64(silent, from->left);
+
+		if (bytes && !err)
+			err = give(x, from, to, bytes, other_ops(x, to));
+	}
+	return err;
+}
+
+/* First in, first out: what was found there came first. */
+static int take_found(struct ctx *x)
+{
+	struct edge *to;
+	int err = 0;
+
+	list_for_each(to, &x->c->edges[ROLE_READ], by_chan) {
+		uint64_t silent = to->left - min_u64(to->unordered, to->left);
+		uint64_t bytes = min_u64(silent, x->found);
+
+		if (!bytes || err)
+			continue;
+		x->found -= bytes;
+		err = give(x, NULL, to, bytes, 1);
+	}
+	return err;
+}
+
+static void count_left(struct ctx *x)
+{
+	struct edge *e;
+
+	x->supply = x->demand = x->suppliers = x->demanders = 0;
+	list_for_each(e, &x->c->edges[ROLE_WRITE], by_chan) {
+		x->supply += e->left;
+		x->suppliers += e->left > 0;
+	}
+	list_for_each(e, &x->c->edges[ROLE_READ], by_chan) {
+		x->demand += e->left;
+		x->demanders += e->left > 0;
+	}
+}
+
+/* A single process that is not watched and holds that end; NULL if there is none, or several. */
+static struct edge *lone_holder(const struct chan *c, enum role role)
+{
+	struct edge *e, *found = NULL;
+
+	list_for_each(e, &c->edges[role], by_chan) {
+		if (!e->held || !(e->e.proc->flags & PROC_HOLDER))
+			continue;
+		if (found)
+			return NULL;
+		found = e;
+	}
+	return found;
+}
+
+static int give_inferred(struct ctx *x, struct edge *from, struct edge *to, uint64_t bytes,
+			 uint64_t ops)
+{
+	struct gflow f = {
+		.from = from->e.proc,
+		.to = to->e.proc,
+		.ops = ops,
+		.bytes = bytes,
+		.certainty = CERTAIN_INFERRED,
+	};
+
+	return flow_add(x->g, x->c, &f);
+}
+
+/* Nobody who is watched was at the other end, but it is known who alone could be. */
+static int infer(struct ctx *x)
+{
+	enum role there = x->written ? ROLE_READ : ROLE_WRITE;
+	struct edge *e, *holder = lone_holder(x->c, there);
+	int err = 0;
+
+	if (!holder)
+		return 0;
+	list_for_each(e, &x->c->edges[!there], by_chan) {
+		if (!e->left || err)
+			continue;
+		err = x->written ? give_inferred(x, e, holder, e->left, e->e.ops) :
+				   give_inferred(x, holder, e, e->left, e->e.ops);
+		e->left = 0;
+	}
+	return err;
+}
+
+/* The part of the demand that outside gave, or could have given if there are several readers. */
+static int take_outside(struct ctx *x, uint64_t *outside)
+{
+	struct edge *to;
+	uint64_t bytes;
+	int err = 0;
+
+	*outside = x->demand > x->supply ? x->demand - x->supply : 0;
+	if (*outside < min_u64(x->found, x->demand))
+		*outside = min_u64(x->found, x->demand);
+	if (!*outside || (x->suppliers && x->demanders != 1))
+		return 0;
+	list_for_each(to, &x->c->edges[ROLE_READ], by_chan) {
+		bytes = min_u64(*outside, to->left);
+		if (!bytes || err)
+			continue;
+		*outside -= bytes;
+		x->demand -= bytes;
+		err = give(x, NULL, to, bytes, x->suppliers ? 1 : to->e.ops);
+	}
+	return err;
+}
+
+/* At least how much a reader that lacks `lacks` has from one that has `has` of `supply`. */
+static uint64_t at_least(uint64_t lacks, uint64_t has, uint64_t supply)
+{
+	uint64_t others = supply - has;
+
+	return lacks > others ? lacks - others : 0;
+}
+
+
+static int take_certain(struct ctx *x, struct edge *to, uint64_t outside, uint64_t supply)
+{
+	uint64_t lacks = to->left;
+	struct edge *from;
+	int err = 0;
+
+	list_for_each(from, &x->c->edges[ROLE_WRITE], by_chan) {
+		uint64_t bytes = at_least(lacks, from->left, supply);
+		uint64_t ops = x->suppliers == 1 ? to->e.ops : ledger_ops(x, from, to);
+
+		if (!from->left || !bytes || err)
+			continue;
+		err = give(x, from, to, bytes, ops ? ops : min_u64(from->e.ops, to->e.ops));
+	}
+	if (!err && at_least(lacks, outside, supply))
+		err = give(x, NULL, to, at_least(lacks, outside, supply), 1);
+	return err;
+}
+
+static int give_shared(struct ctx *x, struct gproc *from, struct edge *to, uint64_t bytes)
+{
+	struct gflow f = {
+		.from = from,
+		.to = to->e.proc,
+		.shared_bytes = bytes,
+		.certainty = CERTAIN_SHARED,
+	};
+
+	return flow_add(x->g, x->c, &f);
+}
+
+static int take_shared(struct ctx *x, struct edge *to, uint64_t outside, size_t *budget)
+{
+	struct edge *from;
+	int err = 0;
+
+	list_for_each(from, &x->c->edges[ROLE_WRITE], by_chan) {
+		if (!from->left || err || !*budget)
+			continue;
+		(*budget)--;
+		err = give_shared(x, from->e.proc, to, min_u64(from->left, to->left));
+	}
+	if (outside && !err)
+		err = give_shared(x, &x->g->priv->outside.p, to, min_u64(outside, to->left));
+	return err;
+}
+
+static int take_open(struct ctx *x, uint64_t outside)
+{
+	size_t budget = SHARED_MAX;
+	struct edge *to;
+	int err = 0;
+
+	/* With several readers, who took what of several writers is open as a whole. */
+	list_for_each(to, &x->c->edges[ROLE_READ], by_chan) {
+		if (!to->left || err)
+			continue;
+		if (x->demanders == 1 || x->suppliers + (outside > 0) == 1)
+			err = take_certain(x, to, outside, x->supply + outside);
+		if (!err && to->left)
+			err = take_shared(x, to, outside, &budget);
+	}
+	return err;
+}
+
+static void find_two_way(struct ctx *x)
+{
+	const struct flow *f;
+
+	list_for_each(f, &x->c->flows, by_chan)
+		if (f->f.from != f->f.to && flow_find(x->g, x->c, f->f.to, f->f.from))
+			x->c->two_way = true;
+}
+
+int flow_resolve(struct graph *g, struct chan *c)
+{
+	struct ctx x = { .g = g, .c = c };
+	struct ledger_row *r;
+	uint64_t outside = 0;
+	int err = 0;
+
+	start(&x);
+	if (!drained_by_one(&x)) {
+		list_for_each(r, &c->ledger, by_chan)
+			if (!err)
+				err = take_row(&x, r);
+		if (!err && x.found && x.demanders == 1)
+			err = take_found(&x);
+		x.ledger = (c->c.row.flags & CHAN_LEDGER || !list__empty(&c->ledger)) &&
+			   !(c->c.row.flags & CHAN_NO_LEDGER) && !x.found &&
+			   !g->lost.causes[LOSS_NO_FLOW];
+		if (!err && x.ledger && c->c.row.first_writer)
+			err = take_first_writer(&x);
+	}
+	count_left(&x);
+	if (!err && (!x.written || !x.read)) {
+		err = infer(&x);
+		count_left(&x);
+	}
+	if (!err)
+		err = take_outside(&x, &outside);
+	if (!err)
+		err = take_open(&x, outside);
+	find_two_way(&x);
+	return err;
+}

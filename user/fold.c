@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Bounded memory. Dead processes wait in line; beyond the limit the one that ended longest ago goes:
+ * without edges it is dropped, with edges it becomes part of a group node, one for each (comm, exe,
+ * uid). When only groups are left on a channel, it waits in line likewise, then its flows are
+ * resolved and it becomes part of a group channel, one for each (mechanism, {(role, group)}).
+ * Sums over edges and flows never change by this. Of each id that left, a few bytes stay: its
+ * parent's (for relations), and its group's (for records that come late).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph_priv.h"
+
+#define MEMO_PAGE 1024
+
+/* How many dead processes without edges are kept: their last records may still come. */
+#define RESTING_MAX 1000
+
+/* Ends that a folded process is compared with, to know how they were related. */
+#define PAIRS_PER_FOLD 64
+
+int memo_set(struct memo *m, uint32_t key, uint32_t value)
+{
+	uint32_t *page = map__get(&m->pages, key / MEMO_PAGE, 0);
+
+	if (!page) {
+		page = calloc(MEMO_PAGE, sizeof(*page));
+		if (!page || map__put(&m->pages, key / MEMO_PAGE, 0, page)) {
+			free(page);
+			return -ENOMEM;
+		}
+	}
+	page[key % MEMO_PAGE] = value;
+	return 0;
+}
+
+uint32_t memo_get(const struct memo *m, uint32_t key)
+{
+	const uint32_t *page = map__get(&m->pages, key / MEMO_PAGE, 0);
+
+	return page ? page[key % MEMO_PAGE] : 0;
+}
+
+void memo_free(struct memo *m)
+{
+	for (size_t i = 0; i < m->pages.size; i++)
+		free(m->pages.slots[i].value);
+	map__free(&m->pages);
+}
+
+struct proc *fold_find_proc(const struct graph *g, uint32_t key)
+{
+	uint32_t i = memo_get(&g->priv->proc_groups, key);
+
+	return i ? g->priv->groups[i - 1] : NULL;
+}
+
+struct chan *fold_find_chan(const struct graph *g, uint32_t key)
+{
+	uint32_t i = memo_get(&g->priv->chan_groups, key);
+
+	return i ? g->priv->group_chans[i - 1] : NULL;
+}
+
+static void hash_add(uint64_t *h, const void *data, size_t len)
+{
+	const unsigned char *s = data;
+
+	for (size_t i = 0; i < len; i++)
+		*h = (*h ^ s[i]) * 0x100000001b3ull;
+}
+
+static int append(void *array, size_t n, void *item)
+{
+	void ***list = array, **l = *list;
+
+	/* Full at every power of two. */
+	if (!(n & (n - 1))) {
+		l = reallocarray(l, n ? n * 2 : 1, sizeof(*l));
+		if (!l)
+			return -ENOMEM;
+		*list = l;
+	}
+	l[n] = item;
+	return 0;
+}
+
+static const char *text(const char *s)
+{
+	return s ? s : "";
+}
+
+static bool alike(const struct gproc *a, const struct gproc *b)
+{
+	return a->uid == b->uid && !strcmp(text(a->comm), text(b->comm)) &&
+	       !strcmp(text(a->exe), text(b->exe));
+}
+
+static struct proc *new_group(struct graph *g, const struct gproc *like)
+{
+	struct graph_priv *priv = g->priv;
+	struct proc *group = graph_new_proc(g, KEY_GROUP + priv->nr_groups);
+
+	if (!group || append(&priv->groups, priv->nr_groups, group))
+		return NULL;
+	priv->nr_groups++;
+	group->p.comm = strdup(text(like->comm));
+	group->p.exe = strdup(text(like->exe));
+	group->p.args = strdup("");
+	group->p.uid = like->uid;
+	group->p.pidns = like->pidns;
+	group->p.flags = PROC_DEAD;
+	group->p.start_ns = like->start_ns;
+	group->p.folded = true;
+	group->p.count = 0;
+	group->has_row = true;
+	return group->p.comm && group->p.exe && group->p.args ? group : NULL;
+}
+
+static struct proc *get_group(struct graph *g, const struct gproc *like)
+{
+	uint64_t h = like->uid ^ 0xcbf29ce484222325ull;
+	struct proc *first, *group;
+
+	hash_add(&h, text(like->comm), strlen(text(like->comm)) + 1);
+	hash_add(&h, text(like->exe), strlen(text(like->exe)) + 1);
+	first = map__get(&g->priv->group_map, h, 0);
+	for (group = first; group; group = group->next)
+		if (alike(&group->p, like))
+			return group;
+	group = new_group(g, like);
+	if (!group)
+		return NULL;
+	group->next = first;
+	return map__put(&g->priv->group_map, h, 0, group) ? NULL : group;
+}
+
+static int merge_edge(struct edge *to, const struct edge *from)
+{
+	struct gedge *a = &to->e;
+	const struct gedge *b = &from->e;
+	int err = 0;
+
+	a->ops += b->ops;
+	a->bytes += b->bytes;
+	a->nonblocking_ops += b->nonblocking_ops;
+	a->peeked_bytes += b->peeked_bytes;
+	a->blocked_ops += b->blocked_ops;
+	a->blocked_ns += b->blocked_ns;
+	a->blocked_now += b->blocked_now;
+	if (b->max_blocked_ns > a->max_blocked_ns)
+		a->max_blocked_ns = b->max_blocked_ns;
+	if (b->first_ns && (!a->first_ns || b->first_ns < a->first_ns))
+		a->first_ns = b->first_ns;
+	if (b->last_ns > a->last_ns)
+		a->last_ns = b->last_ns;
+	to->held |= from->held;
+	for (int i = 0; from->errors && !err && i < 256; i++)
+		err = edge_add_error(to, i, from->errors[i]);
+	return err;
+}
+
+/* The edge becomes the one of these two, or a part of it. */
+static int move_edge(struct graph *g, struct edge *e, struct proc *p, struct chan *c)
+{
+	struct edge *into = graph_get_edge(g, p, c, e->e.role);
+	int err = into ? merge_edge(into, e) : -ENOMEM;
+
+	if (!err)
+		graph_free_edge(g, e);
+	return err;
+}
+
+static int add_signature(uint64_t **sig, size_t *n, uint64_t item)
+{
+	uint64_t *s = reallocarray(*sig, *n + 1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	*sig = s;
+	s[(*n)++] = item;
+	return 0;
+}
+
+static int compare_u64(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int sign(struct chan *c)
+{
+	const struct edge *e;
+	int err = add_signature(&c->signature, &c->signature_len, c->c.row.key.mech);
+
+	for (int role = 0; role < ROLE_MAX; role++)
+		list_for_each(e, &c->edges[role], by_chan)
+			if (!err)
+				err = add_signature(&c->signature, &c->signature_len,
+						    (uint64_t)role << 32 | e->e.proc->key);
+	if (!err)
+		qsort(c->signature + 1, c->signature_len - 1, sizeof(*c->signature), compare_u64);
+	return err;
+}
+
+static struct chan *new_group_chan(struct graph *g, struct chan *like)
+{
+	struct graph_priv *priv = g->priv;
+	struct chan *group = graph_new_chan(g, KEY_GROUP + priv->nr_group_chans);
+
+	if (!group || append(&priv->group_chans, priv->nr_group_chans, group))
+		return NULL;
+	priv->nr_group_chans++;
+	group->signature = like->signature;
+	group->signature_len = like->signature_len;
+	like->signature = NULL;
+	group->c.row = like->c.row;
+	group->c.row.highwater = 0;
+	group->c.row.found_bytes = 0;
+	group->c.count = 0;
+	group->c.folded = true;
+	group->has_row = true;
+	return group;
+}
+
+static struct chan *get_group_chan(struct graph *g, struct chan *like)
+{
+	size_t size = like->signature_len * sizeof(*like->signature);
+	uint64_t h = 0xcbf29ce484222325ull;
+	struct chan *first, *group;
+
+	hash_add(&h, like->signature, size);
+	first = map__get(&g->priv->group_chan_map, h, 0);
+	for (group = first; group; group = group->next)
+		if (group->signature_len == like->signature_len &&
+		    !memcmp(group->signature, like->signature, size))
+			return group;
+	group = new_group_chan(g, like);
+	if (!group)
+		return NULL;
+	group->next = first;
+	return map__put(&g->priv->group_chan_map, h, 0, group) ? NULL : group;
+}
+
+static void merge_chan(struct chan *to, const struct chan *from)
+{
+	struct chan_row *a = &to->c.row;
+	const struct chan_row *b = &from->c.row;
+
+	to->c.count++;
+	to->relations |= from->relations;
+	to->two_way |= from->two_way;
+	a->flags |= b->flags;
+	if (b->first_ns < a->first_ns)
+		a->first_ns = b->first_ns;
+	if (b->highwater > a->highwater)
+		a->highwater = b->highwater;
+	if (b->capacity > a->capacity)
+		a->capacity = b->capacity;
+	a->found_bytes += b->found_bytes;
+}
+
+static int fold_chan(struct graph *g, struct chan *c)
+{
+	struct edge *e, *next_edge;
+	struct chan *group;
+	struct flow *f;
+	int err;
+
+	err = flow_resolve(g, c);
+	if (!err)
+		err = sign(c);
+	group = err ? NULL : get_group_chan(g, c);
+	if (!group)
+		return err ? err : -ENOMEM;
+	merge_chan(group, c);
+	for (int role = 0; role < ROLE_MAX; role++)
+		list_for_each_safe(e, next_edge, &c->edges[role], by_chan)
+			if (!err)
+				err = move_edge(g, e, to_proc(e->e.proc), group);
+	list_for_each(f, &c->flows, by_chan)
+		if (!err)
+			err = flow_add(g, group, &f->f);
+	if (!err)
+		err = memo_set(&g->priv->chan_groups, c->c.key, group->c.key - KEY_GROUP + 1);
+	if (!err)
+		graph_free_chan(g, c);
+	return err;
+}
+
+/* Somebody who is not folded came to a channel that was in line: it is no longer. */
+void fold_woken(struct graph *g, struct chan *c)
+{
+	if (list__empty(&c->aged))
+		return;
+	list__del(&c->aged);
+	g->priv->nr_quiet--;
+}
+
+static int chan_quiet(struct graph *g, struct chan *c)
+{
+	if (c->c.folded || c->nr_folded < c->nr_edges || !list__empty(&c->aged))
+		return 0;
+	list__add_tail(&g->priv->quiet, &c->aged);
+	if (++g->priv->nr_quiet <= g->priv->fold_limit)
+		return 0;
+	return fold_chan(g, list_entry(g->priv->quiet.next, struct chan, aged));
+}
+
+static int fold_rows(struct graph *g, struct proc *p, struct proc *group)
+{
+	struct ledger_row *r, *next;
+	int err = 0;
+
+	list_for_each_safe(r, next, &p->given, by_from)
+		if (!err)
+			err = ledger_rename_from(g, r, group);
+	list_for_each_safe(r, next, &p->taken, by_to)
+		if (!err)
+			err = ledger_rename_to(g, r, group);
+	return err;
+}
+
+static int leave(struct graph *g, struct proc *p)
+{
+	int err = memo_set(&g->priv->parents, p->p.key, p->p.parent_key);
+
+	if (!err)
+		graph_free_proc(g, p);
+	return err;
+}
+
+static int fold_proc(struct graph *g, struct proc *p)
+{
+	struct proc *group = get_group(g, &p->p);
+	struct edge *e, *next;
+	int err;
+
+	if (!group)
+		return -ENOMEM;
+	group->p.count++;
+	if (p->p.start_ns < group->p.start_ns)
+		group->p.start_ns = p->p.start_ns;
+	if (p->p.exit_ns > group->p.exit_ns)
+		group->p.exit_ns = p->p.exit_ns;
+	err = fold_rows(g, p, group);
+	list_for_each(e, &p->edges, by_proc)
+		classify_pairs(g, to_chan(e->e.chan), e, PAIRS_PER_FOLD);
+	list_for_each_safe(e, next, &p->edges, by_proc) {
+		struct chan *c = to_chan(e->e.chan);
+
+		if (!err)
+			err = move_edge(g, e, group, c);
+		if (!err)
+			err = chan_quiet(g, c);
+	}
+	if (!err)
+		err = memo_set(&g->priv->proc_groups, p->p.key, group->p.key - KEY_GROUP + 1);
+	return err ? err : leave(g, p);
+}
+
+void fold_forget(struct graph *g, struct proc *p)
+{
+	if (list__empty(&p->aged))
+		return;
+	list__del(&p->aged);
+	if (p->ended)
+		g->priv->nr_ended--;
+	else
+		g->priv->nr_resting--;
+}
+
+static size_t resting_max(const struct graph_priv *priv)
+{
+	return priv->fold_limit < RESTING_MAX || priv->fold_limit == SIZE_MAX ? priv->fold_limit :
+										RESTING_MAX;
+}
+
+static int make_room(struct graph *g)
+{
+	struct graph_priv *priv = g->priv;
+	struct proc *p;
+
+	if (priv->nr_resting > resting_max(priv)) {
+		p = list_entry(priv->resting.next, struct proc, aged);
+		fold_forget(g, p);
+		if (list__empty(&p->edges) && list__empty(&p->given) && list__empty(&p->taken))
+			return leave(g, p);
+		p->ended = true;
+		list__add_tail(&priv->ended, &p->aged);
+		priv->nr_ended++;
+	}
+	if (priv->nr_ended > priv->fold_limit) {
+		p = list_entry(priv->ended.next, struct proc, aged);
+		fold_forget(g, p);
+		return fold_proc(g, p);
+	}
+	return 0;
+}
+
+int fold_died(struct graph *g, struct proc *p)
+{
+	if (!list__empty(&p->aged) || p->p.flags & PROC_ROOT)
+		return 0;
+	list__add_tail(&g->priv->resting, &p->aged);
+	g->priv->nr_resting++;
+	return make_room(g);
+}
+
+void fold_free(struct graph *g)
+{
+	struct graph_priv *priv = g->priv;
+
+	memo_free(&priv->parents);
+	memo_free(&priv->proc_groups);
+	memo_free(&priv->chan_groups);
+	free(priv->groups);
+	free(priv->group_chans);
+	map__free(&priv->group_map);
+	map__free(&priv->group_chan_map);
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the parts of the graph share: graph.c, names.c, flow.c, classify.c, fold.c, finish.c. */
+#ifndef IPCTRACE_GRAPH_PRIV_H
+#define IPCTRACE_GRAPH_PRIV_H
+
+#include "graph.h"
+#include "list.h"
+#include "map.h"
+
+/* Records have smaller ids than this; group nodes get the ones above. */
+#define KEY_GROUP 0x80000000u
+
+struct proc {
+	struct gproc p;
+	uint32_t ppid;
+	bool has_row;
+	bool needed;
+	struct list edges; /* edge.by_proc */
+	struct list given, taken; /* ledger_row.by_from, by_to */
+	struct list all; /* in graph_priv.procs */
+	struct list aged; /* in graph_priv.resting or .ended */
+	bool ended; /* and it is the latter */
+	struct proc *next; /* group node: of the same hash */
+};
+
+struct chan {
+	struct gchan c;
+	bool has_row;
+	bool two_way;
+	uint32_t relations; /* bit per enum relation, from what was folded */
+	size_t nr_edges, nr_folded; /* edges; these of group nodes */
+	struct list edges[ROLE_MAX]; /* edge.by_chan */
+	struct list ledger; /* ledger_row.by_chan */
+	struct list flows; /* flow.by_chan: resolved */
+	struct list all;
+	struct list aged; /* in graph_priv.quiet */
+	uint64_t *signature; /* group node */
+	size_t signature_len;
+	struct chan *next;
+};
+
+struct edge {
+	struct gedge e;
+	uint64_t *errors; /* NULL: none */
+	bool held;
+	uint64_t left; /* bytes not yet accounted for by a flow; in flow.c only */
+	uint64_t unordered; /* of these, from one of several writers */
+	struct list by_proc, by_chan;
+};
+
+/* What the kernel's ledger says: exact, or from PROC_SHARED. */
+struct ledger_row {
+	uint32_t from_key;
+	struct proc *from; /* NULL: a special one */
+	struct proc *to;
+	struct chan *chan;
+	uint64_t ops, bytes;
+	struct list by_chan, by_from, by_to;
+};
+
+struct flow {
+	struct gflow f;
+	struct list by_chan;
+};
+
+/* A few bytes for each id that is no more, so that its late records find their way. */
+struct memo {
+	struct map pages;
+};
+
+struct graph_priv {
+	struct map proc_map, chan_map, edge_map, ledger_map, flow_map;
+	struct list procs, chans;
+	struct list resting, ended; /* dead processes: just died; with edges, to be folded */
+	struct list quiet; /* channels whose processes are all folded */
+	size_t nr_resting, nr_ended, nr_quiet, fold_limit;
+	struct memo parents; /* of processes that left */
+	struct memo proc_groups, chan_groups; /* index + 1 in the arrays below */
+	struct proc **groups;
+	struct chan **group_chans;
+	size_t nr_groups, nr_group_chans;
+	struct map group_map, group_chan_map; /* by hash; chained */
+	struct proc outside;
+	bool outside_used;
+	bool finished;
+};
+
+#define to_proc(g) list_entry(g, struct proc, p)
+#define to_chan(g) list_entry(g, struct chan, c)
+#define to_edge(g) list_entry(g, struct edge, e)
+
+/* graph.c: NULL is -ENOMEM */
+struct proc *graph_get_proc(struct graph *g, uint32_t key);
+struct chan *graph_get_chan(struct graph *g, uint32_t key);
+struct edge *graph_get_edge(struct graph *g, struct proc *p, struct chan *c, enum role role);
+struct edge *graph_find_edge(struct graph *g, const struct proc *p, const struct chan *c,
+			     enum role role);
+struct proc *graph_new_proc(struct graph *g, uint32_t key);
+struct chan *graph_new_chan(struct graph *g, uint32_t key);
+void graph_free_proc(struct graph *g, struct proc *p);
+void graph_free_chan(struct graph *g, struct chan *c);
+void graph_free_edge(struct graph *g, struct edge *e);
+int edge_add_error(struct edge *e, uint8_t no, uint64_t n);
+
+/* ledger.c */
+int ledger_add(struct graph *g, const struct flow_key *key, const struct flow_val *val);
+void ledger_free_row(struct graph *g, struct ledger_row *r);
+int ledger_rename_from(struct graph *g, struct ledger_row *r, struct proc *to);
+int ledger_rename_to(struct graph *g, struct ledger_row *r, struct proc *to);
+
+/* names.c: allocated, NULL is -ENOMEM */
+char *names_path(const char *buf, size_t len, size_t size, bool cut);
+char *names_args(const char *buf, size_t len, bool cut, size_t *out_len);
+int names_chan(struct gchan *c);
+
+/* meta.c */
+int meta_set(struct gmeta *m, const struct rec_meta *rec);
+void meta_free(struct gmeta *m);
+
+/* flow.c */
+int flow_resolve(struct graph *g, struct chan *c);
+int flow_add(struct graph *g, struct chan *c, const struct gflow *f);
+struct flow *flow_find(struct graph *g, const struct chan *c, const struct gproc *from,
+		       const struct gproc *to);
+void flow_free(struct graph *g, struct flow *f);
+
+/* classify.c */
+void classify_pairs(struct graph *g, struct chan *c, const struct edge *e, size_t budget);
+void classify_chan(struct graph *g, struct chan *c);
+
+/* fold.c */
+int fold_died(struct graph *g, struct proc *p);
+void fold_forget(struct graph *g, struct proc *p);
+struct proc *fold_find_proc(const struct graph *g, uint32_t key);
+struct chan *fold_find_chan(const struct graph *g, uint32_t key);
+void fold_woken(struct graph *g, struct chan *c);
+void fold_free(struct graph *g);
+
+int memo_set(struct memo *m, uint32_t key, uint32_t value);
+uint32_t memo_get(const struct memo *m, uint32_t key); /* 0: never set */
+void memo_free(struct memo *m);
+
+/* The parent's id of a process that may have left. */
+uint32_t graph_parent_key(const struct graph *g, uint32_t key);
+
+#endif

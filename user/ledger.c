@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The rows of the kernel's ledgers, added up by (channel, writer, reader). */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "graph_priv.h"
+
+static uint64_t ends(uint32_t from, uint32_t to)
+{
+	return (uint64_t)from << 32 | to;
+}
+
+static struct ledger_row *get_row(struct graph *g, struct chan *c, uint32_t from_key,
+				  struct proc *from, struct proc *to)
+{
+	struct graph_priv *priv = g->priv;
+	struct ledger_row *r =
+		map__get(&priv->ledger_map, ends(from_key, to->p.key), c->c.key);
+
+	if (r)
+		return r;
+	r = calloc(1, sizeof(*r));
+	if (!r || map__put(&priv->ledger_map, ends(from_key, to->p.key), c->c.key, r)) {
+		free(r);
+		return NULL;
+	}
+	*r = (struct ledger_row){ .from_key = from_key, .from = from, .to = to, .chan = c };
+	list__add_tail(&c->ledger, &r->by_chan);
+	list__add_tail(&to->taken, &r->by_to);
+	list__init(&r->by_from);
+	if (from)
+		list__add_tail(&from->given, &r->by_from);
+	return r;
+}
+
+int ledger_add(struct graph *g, const struct flow_key *key, const struct flow_val *val)
+{
+	bool special = key->from == PROC_OUTSIDE || key->from == PROC_SHARED;
+	struct proc *from = NULL, *to;
+	struct ledger_row *r;
+	struct chan *c;
+
+	if (!key->chan || !key->from || !key->to || key->to >= KEY_GROUP ||
+	    key->chan >= KEY_GROUP || (!special && key->from >= KEY_GROUP))
+		return -EINVAL;
+	if (!special) {
+		from = graph_get_proc(g, key->from);
+		if (!from)
+			return -ENOMEM;
+	}
+	to = graph_get_proc(g, key->to);
+	c = graph_get_chan(g, key->chan);
+	if (!to || !c)
+		return -ENOMEM;
+	r = get_row(g, c, from ? from->p.key : key->from, from, to);
+	if (!r)
+		return -ENOMEM;
+	r->ops += val->ops;
+	r->bytes += val->bytes;
+	return 0;
+}
+
+void ledger_free_row(struct graph *g, struct ledger_row *r)
+{
+	map__del(&g->priv->ledger_map, ends(r->from_key, r->to->p.key), r->chan->c.key);
+	list__del(&r->by_chan);
+	list__del(&r->by_from);
+	list__del(&r->by_to);
+	free(r);
+}
+
+static int move(struct graph *g, struct ledger_row *r, uint32_t from_key, struct proc *from,
+		struct proc *to)
+{
+	struct ledger_row *into = get_row(g, r->chan, from_key, from, to);
+
+	if (!into)
+		return -ENOMEM;
+	into->ops += r->ops;
+	into->bytes += r->bytes;
+	ledger_free_row(g, r);
+	return 0;
+}
+
+int ledger_rename_from(struct graph *g, struct ledger_row *r, struct proc *from)
+{
+	return move(g, r, from->p.key, from, r->to);
+}
+
+int ledger_rename_to(struct graph *g, struct ledger_row *r, struct proc *to)
+{
+	return move(g, r, r->from_key, r->from, to);
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Names as the kernel side gives them, made into what a user expects. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph_priv.h"
+#include "mech.h"
+
+#define ELLIPSIS "\xe2\x80\xa6"
+
+static char *plain_path(const char *buf, size_t len, bool cut)
+{
+	char *s;
+
+	len = strnlen(buf, len);
+	return asprintf(&s, "%.*s%s", (int)len, buf, cut ? ELLIPSIS : "") < 0 ? NULL : s;
+}
+
+/*
+ * The kernel walks from the leaf to the root, so that is the order of buf: "cat\0bin\0usr\0". What
+ * does not fit is lost at the root's end. User space fills in plain paths: "/usr/bin/cat".
+ */
+char *names_path(const char *buf, size_t len, size_t size, bool cut)
+{
+	size_t start, end, used = 0;
+	char *s;
+
+	if (len > size)
+		len = size;
+	if (len && buf[0] == '/' && len > 1 && buf[1])
+		return plain_path(buf, len, cut);
+	s = malloc(len + sizeof(ELLIPSIS) + 2);
+	if (!s)
+		return NULL;
+	/* A last name without its NUL is only a part of one. */
+	while (len && buf[len - 1]) {
+		len--;
+		cut = true;
+	}
+	if (cut)
+		used = stpcpy(s, ELLIPSIS) - s;
+	for (end = len; end; end = start) {
+		start = end - 1; /* the NUL */
+		while (start && buf[start - 1])
+			start--;
+		if (start == end - 1 || !strcmp(buf + start, "/"))
+			continue;
+		s[used++] = '/';
+		memcpy(s + used, buf + start, end - 1 - start);
+		used += end - 1 - start;
+	}
+	if (!used && len)
+		s[used++] = '/';
+	s[used] = '\0';
+	return s;
+}
+
+char *names_args(const char *buf, size_t len, bool cut, size_t *out_len)
+{
+	char *s;
+
+	if (len > ARGS_LEN)
+		len = ARGS_LEN;
+	s = malloc(len + sizeof(ELLIPSIS) + 1);
+	if (!s)
+		return NULL;
+	memcpy(s, buf, len);
+	/* Both flags and a full buffer, for the flag also speaks of exe. */
+	cut = cut && len >= ARGS_LEN - 1;
+	if (cut) {
+		if (len && !s[len - 1])
+			len--;
+		len = stpcpy(s + len, ELLIPSIS) - s + 1;
+	} else if (len && s[len - 1]) {
+		s[len++] = '\0';
+	}
+	*out_len = len;
+	return s;
+}
+
+int names_chan(struct gchan *c)
+{
+	const struct mech_desc *m = mech__get(c->row.key.mech);
+	char *path = NULL, *name;
+
+	if (m->has_path && c->row.name_len) {
+		path = names_path(c->row.name, c->row.name_len, PATH_LEN, c->row.flags & CHAN_CUT);
+		name = path ? strdup(path) : NULL;
+	} else if (asprintf(&name, m->display, (unsigned long long)c->row.key.ino) < 0) {
+		name = NULL;
+	}
+	if (!name) {
+		free(path);
+		return -ENOMEM;
+	}
+	free(c->path);
+	free(c->name);
+	c->path = path;
+	c->name = name;
+	return 0;
+}
