@@ -42,6 +42,20 @@ def trace_workload(context, name, params=(), options=(), seconds=60, lossless=Tr
     return graph
 
 
+def against_facts(name, params):
+    def run(t):
+        trace_workload(t, name, params.split())
+    return run
+
+
+def register(prefix, variants):
+    """A test for each factory of a mechanism with each of its parameters, or with none."""
+    for name in sorted(set(factories()) | set(variants)):
+        if name.startswith(prefix):
+            for params in variants.get(name, [""]):
+                lib.test(" ".join([name] + params.split()))(against_facts(name, params))
+
+
 def compare(graph, facts):
     """Every difference at once, so that a failing test says all there is to say."""
     wrong = Comparison(graph, facts).differences()
