@@ -94,8 +94,11 @@ struct edge *edge__get(int proc, int chan, enum role role)
 	n = __atomic_fetch_add(&arena->nr_edges, 1, __ATOMIC_SEQ_CST);
 	die_if(n >= MAX_EDGES, "more than %d edges", MAX_EDGES);
 	e = &arena->edges[n];
-	*e = (struct edge){ .proc = proc, .chan = chan, .role = role,
-			    .blocked = UNKNOWN, .blocked_ns_min = UNKNOWN };
+	*e = (struct edge){ .proc = proc,
+			    .chan = chan,
+			    .role = role,
+			    .blocked = UNKNOWN,
+			    .blocked_ns_min = UNKNOWN };
 	__atomic_store_n(&e->ready, 1, __ATOMIC_SEQ_CST);
 	return e;
 }
@@ -106,7 +109,8 @@ static void count_error(struct edge *e, int err)
 		int32_t none = 0;
 
 		if (__atomic_compare_exchange_n(&e->errors[i].err, &none, err, false,
-						__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) || none == err) {
+						__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) ||
+		    none == err) {
 			__atomic_fetch_add(&e->errors[i].n, 1, __ATOMIC_RELAXED);
 			return;
 		}
@@ -131,8 +135,9 @@ void flow__add(int from, int to, int chan, uint64_t bytes, bool shared)
 	uint32_t n = __atomic_fetch_add(&arena->nr_flows, 1, __ATOMIC_SEQ_CST);
 
 	die_if(n >= MAX_FLOWS, "more than %d flows", MAX_FLOWS);
-	arena->flows[n] = (struct flow){ .from = from, .to = to, .chan = chan,
-					 .shared = shared, .bytes = bytes };
+	arena->flows[n] = (struct flow){
+		.from = from, .to = to, .chan = chan, .shared = shared, .bytes = bytes
+	};
 }
 
 /* ---- what follows from the counts, and whether it is consistent ---- */
@@ -192,8 +197,9 @@ static int check_flows(int chan, uint64_t read)
 	for (uint32_t i = 0; i < arena->nr_flows; i++)
 		if (arena->flows[i].chan == chan)
 			flown += arena->flows[i].bytes;
-	return flown == read ? 0 : wrong("flows do not add up to what was read",
-					 arena->chans[chan].name);
+	return flown == read
+		       ? 0
+		       : wrong("flows do not add up to what was read", arena->chans[chan].name);
 }
 
 static int finish_channel(int chan)

@@ -11,12 +11,12 @@
 
 #include "util.h"
 
-#define MAX_PROCS	2048
-#define MAX_CHANS	2048
-#define MAX_EDGES	8192
-#define MAX_FLOWS	8192
-#define MAX_ERRNOS	6
-#define UNKNOWN		(-1)	/* shown as null */
+#define MAX_PROCS 2048
+#define MAX_CHANS 2048
+#define MAX_EDGES 8192
+#define MAX_FLOWS 8192
+#define MAX_ERRNOS 6
+#define UNKNOWN (-1) /* shown as null */
 
 enum role { ROLE_READ, ROLE_WRITE, NR_ROLES };
 
@@ -34,7 +34,7 @@ struct chan {
 	char mechanism[12];
 	uint64_t dev, ino;
 	int64_t capacity, highwater;
-	uint64_t leftover;		/* bytes written that nobody read before all ends closed */
+	uint64_t leftover; /* bytes written that nobody read before all ends closed */
 	char path[PATH_MAX];
 };
 
@@ -44,7 +44,10 @@ struct edge {
 	uint32_t ready;
 	uint64_t ops, bytes, peeked, nonblocking;
 	int64_t blocked, blocked_ns_min;
-	struct { int32_t err; uint64_t n; } errors[MAX_ERRNOS];
+	struct {
+		int32_t err;
+		uint64_t n;
+	} errors[MAX_ERRNOS];
 };
 
 struct flow {
@@ -56,12 +59,12 @@ struct flow {
 struct arena {
 	char values[MAX_PARAMS][MAX_VALUE];
 	char tmpdir[PATH_MAX];
-	int32_t fd;			/* memfd, -1 without exec */
-	uint32_t failed;		/* 1 failed, 2 skipped */
+	int32_t fd; /* memfd, -1 without exec */
+	uint32_t failed; /* 1 failed, 2 skipped */
 	char error[256];
 	uint32_t turns[NR_TURNS];
 	uint32_t nr_procs, nr_chans, nr_edges, nr_flows;
-	uint32_t totals_only;		/* too many processes to list: add up in totals[] */
+	uint32_t totals_only; /* too many processes to list: add up in totals[] */
 	uint64_t total_procs, total_chans;
 	struct edge totals[NR_ROLES];
 	struct proc procs[MAX_PROCS];

@@ -355,7 +355,8 @@ const struct factory fifo_factories[] = {
 		.name = "fifo-unrelated",
 		.help = "a stream between two orphans in sessions of their own, over a FIFO",
 		.params = {
-			COMMON_PARAMS, BYTES_PARAM("256K"), CHUNK_PARAM("4096"), RCHUNK_PARAM("4096"),
+			COMMON_PARAMS,
+			BYTES_PARAM("256K"), CHUNK_PARAM("4096"), RCHUNK_PARAM("4096"),
 			{ "file", "fifo", NULL, 0, 0, "the FIFO's file name, without /" },
 		},
 		.selftest = "bytes=10000;bytes=0",
@@ -366,7 +367,8 @@ const struct factory fifo_factories[] = {
 		.params = {
 			COMMON_PARAMS, SMALL_CHUNK,
 			NUM_PARAM("rounds", "10", 1, 1 << 29, "messages each way"),
-			{ "open", "rdwr", "rdwr|ends", 0, 0, "O_RDWR, or one descriptor for each end" },
+			{ "open", "rdwr", "rdwr|ends", 0, 0,
+			  "O_RDWR, or one descriptor for each end" },
 		},
 		.selftest = "rounds=5;open=ends chunk=4096",
 		.run = run_both_ways,
@@ -392,9 +394,10 @@ const struct factory fifo_factories[] = {
 		.run = run_unused,
 	}, {
 		.name = "fifo-reopen",
-		.help = "closed by all and opened again: the same channel, the rest of the data discarded",
+		.help = "closed by all and opened again: the same channel, unread data gone",
 		.params = {
-			COMMON_PARAMS, NUM_PARAM("bytes", "100", 1, PIPE_BUF, "bytes read each time"),
+			COMMON_PARAMS,
+			NUM_PARAM("bytes", "100", 1, PIPE_BUF, "bytes read each time"),
 			NUM_PARAM("discard", "50", 0, PIPE_BUF, "bytes written and thrown away"),
 			NUM_PARAM("rounds", "3", 1, 1 << 29, "times"),
 		},
@@ -405,7 +408,8 @@ const struct factory fifo_factories[] = {
 		.help = "unlinked while in use and made again: two channels of one name",
 		.params = {
 			COMMON_PARAMS,
-			NUM_PARAM("bytes", "1000", 1, 16384, "through the first; twice as many then"),
+			NUM_PARAM("bytes", "1000", 1, 16384,
+				  "through the first; twice as many then"),
 		},
 		.selftest = "bytes=500",
 		.run = run_two_same_name,

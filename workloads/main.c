@@ -17,6 +17,7 @@ extern const struct factory pipe_factories[], pipe_life_factories[];
 extern const struct factory pipe_many_factories[], pipe_splice_factories[];
 extern const struct factory fifo_factories[];
 
+/* clang-format off */
 const struct factory *const factory_tables[] = {
 	pipe_factories,
 	pipe_life_factories,
@@ -25,6 +26,7 @@ const struct factory *const factory_tables[] = {
 	fifo_factories,
 	NULL
 };
+/* clang-format on */
 
 static const char usage[] =
 	"usage: workload [--facts FILE] NAME [key=value...]   run, and write the facts (JSON)\n"
@@ -157,7 +159,8 @@ static void selftest_one(const struct factory *f, int counts[3])
 		char shown[256];
 		int ret, what;
 
-		snprintf(shown, sizeof(shown), "%s%s%s", f->name, *one == ' ' || !*one ? "" : " ", one);
+		snprintf(shown, sizeof(shown), "%s%s%s", f->name, *one == ' ' || !*one ? "" : " ",
+			 one);
 		ret = run_variant(f, one);
 		what = ret == EXIT_SKIP ? 2 : !!ret;
 		counts[what]++;

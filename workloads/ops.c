@@ -76,8 +76,8 @@ ssize_t x_pwritev2(const struct end *e, const struct iovec *iov, int n, int flag
 /* do_splice() and do_tee() do not wait if any of the pipes or the call is non-blocking. */
 ssize_t x_splice(const struct end *in, const struct end *out, size_t len, unsigned int flags)
 {
-	bool nonblock = flags & SPLICE_F_NONBLOCK ||
-			(in->chan >= 0 && in->nonblock) || (out->chan >= 0 && out->nonblock);
+	bool nonblock = flags & SPLICE_F_NONBLOCK || (in->chan >= 0 && in->nonblock) ||
+			(out->chan >= 0 && out->nonblock);
 	ssize_t ret = splice(in->fd, NULL, out->fd, NULL, len, flags);
 
 	count(in, ROLE_READ, nonblock, ret);

@@ -13,7 +13,7 @@
 
 #define SEED 1
 
-/* What a child of the simple factories is given; it inherits both ends and closes what is not its. */
+/* What a child of the simple factories is given; it inherits both ends and closes one. */
 struct job {
 	struct end *p;
 	uint64_t bytes;
@@ -281,7 +281,7 @@ static void run_nonblock(void)
 
 /* ---- one side waits until the other really sleeps ---- */
 
-/* Turn words: the number of the call that the blocking side is in, that it is done, that it is gone. */
+/* Turn words: which call the blocking side is in, that it is done, that it is gone. */
 enum { CALL, DONE, GONE };
 
 struct slow {
@@ -387,7 +387,8 @@ static void run_full(void)
 
 	pipe__open("c0", p, 0);
 	slow.peer_fd = p[full].fd;
-	die_if(!full && arg_num("chunk") > PIPE_BUF, "side=reader needs a chunk of at most PIPE_BUF");
+	die_if(!full && arg_num("chunk") > PIPE_BUF,
+	       "side=reader needs a chunk of at most PIPE_BUF");
 	slow.peer = proc__spawn(full ? "w0" : "r0", full ? full_writer : empty_reader, &slow);
 	proc__spawn(full ? "r0" : "w0", full ? full_reader : empty_writer, &slow);
 	end__close(&p[0]);
@@ -404,7 +405,8 @@ const struct factory pipe_factories[] = {
 		.help = "a stream from parent to child or back over one pipe",
 		.params = {
 			COMMON_PARAMS, BYTES_PARAM("1M"), CHUNK_PARAM("4096"), RCHUNK_PARAM("4096"),
-			{ "direction", "down", "down|up", 0, 0, "who writes: the parent or the child" },
+			{ "direction", "down", "down|up", 0, 0,
+			  "who writes: the parent or the child" },
 		},
 		.selftest = "bytes=10000 chunk=100;direction=up rchunk=7 bytes=5000;bytes=0",
 		.run = run_parent_child,
@@ -445,19 +447,22 @@ const struct factory pipe_factories[] = {
 		.params = {
 			COMMON_PARAMS, CHUNK_PARAM("4096"), RCHUNK_PARAM("4096"),
 			NUM_PARAM("rounds", "3", 1, 1 << 30, "times that it is filled"),
-			{ "how", "flag", "flag|fcntl|nowait", 0, 0, "pipe2, F_SETFL, or RWF_NOWAIT each call" },
+			{ "how", "flag", "flag|fcntl|nowait", 0, 0,
+			  "pipe2, F_SETFL, or RWF_NOWAIT each call" },
 		},
 		.selftest = "rounds=2;how=fcntl chunk=1000 rchunk=999;how=nowait;chunk=100000",
 		.run = run_nonblock,
 	}, {
 		.name = "pipe-full",
-		.help = "one side waits until the other sleeps in its call: exact numbers of blocked calls",
+		.help = "one side waits until the other sleeps: exact numbers of blocked calls",
 		.params = {
 			COMMON_PARAMS, NUM_PARAM("chunk", "4096", 1, 1 << 20, "bytes of each call"),
 			NUM_PARAM("calls", "48", 1, 1 << 30, "calls of the side that blocks"),
-			{ "side", "writer", "writer|reader", 0, 0, "who blocks, on a full or an empty pipe" },
+			{ "side", "writer", "writer|reader", 0, 0,
+			  "who blocks, on a full or an empty pipe" },
 		},
-		.selftest = "calls=30;side=reader calls=10 chunk=100;chunk=100000 calls=3;chunk=1000 calls=80",
+		.selftest = "calls=30;side=reader calls=10 chunk=100;chunk=100000 calls=3;"
+			    "chunk=1000 calls=80",
 		.run = run_full,
 	},
 	{ .name = NULL }

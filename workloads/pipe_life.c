@@ -345,8 +345,8 @@ static pid_t cat_start(struct end in[2], struct end out[2])
 	posix_spawn_file_actions_init(&fa);
 	posix_spawn_file_actions_adddup2(&fa, in[0].fd, 0);
 	posix_spawn_file_actions_adddup2(&fa, out[1].fd, 1);
-	err = posix_spawn(&pid, sh ? "/bin/sh" : "/bin/cat", &fa, NULL,
-			  sh ? sh_argv : spawn_argv, environ);
+	err = posix_spawn(&pid, sh ? "/bin/sh" : "/bin/cat", &fa, NULL, sh ? sh_argv : spawn_argv,
+			  environ);
 	posix_spawn_file_actions_destroy(&fa);
 	die_if(err, "posix_spawn: %s", strerror(err));
 	return pid;
@@ -398,9 +398,10 @@ static void run_vfork_exec(void)
 const struct factory pipe_life_factories[] = {
 	{
 		.name = "pipe-epipe",
-		.help = "the reader goes away after one chunk, the writer gets EPIPE or dies of SIGPIPE",
+		.help = "the reader goes away, the writer gets EPIPE or dies of SIGPIPE",
 		.params = {
-			COMMON_PARAMS, NUM_PARAM("chunk", "100", 1, PIPE_BUF, "bytes of each write"),
+			COMMON_PARAMS,
+			NUM_PARAM("chunk", "100", 1, PIPE_BUF, "bytes of each write"),
 			NUM_PARAM("count", "3", 1, 1 << 30, "failing writes (mode=ignore)"),
 			{ "mode", "ignore", "ignore|die", 0, 0, "what SIGPIPE does" },
 		},
@@ -416,19 +417,22 @@ const struct factory pipe_life_factories[] = {
 		.run = run_zero,
 	}, {
 		.name = "pipe-dup",
-		.help = "both ends used through dup, dup2, dup3, F_DUPFD and F_DUPFD_CLOEXEC in turn",
+		.help = "both ends used through dup, dup2, dup3 and F_DUPFD in turn",
 		.params = {
-			COMMON_PARAMS, NUM_PARAM("chunk", "100", 1, PIPE_BUF, "bytes of each write"),
+			COMMON_PARAMS,
+			NUM_PARAM("chunk", "100", 1, PIPE_BUF, "bytes of each write"),
 			NUM_PARAM("rounds", "10", 1, 1 << 30, "calls through each descriptor"),
 		},
 		.selftest = "rounds=3",
 		.run = run_dup,
 	}, {
 		.name = "pipe-orphan",
-		.help = "the writer ends before the first read, or the parent before the first write",
+		.help = "the writer ends before the first read, or the parent before any write",
 		.params = {
-			COMMON_PARAMS, NUM_PARAM("bytes", "10000", 0, 65536, "length of the stream"),
-			{ "mode", "writer-first", "writer-first|parent-first", 0, 0, "who ends early" },
+			COMMON_PARAMS,
+			NUM_PARAM("bytes", "10000", 0, 65536, "length of the stream"),
+			{ "mode", "writer-first", "writer-first|parent-first", 0, 0,
+			  "who ends early" },
 		},
 		.selftest = "bytes=5000;mode=parent-first",
 		.run = run_orphan,
@@ -451,11 +455,13 @@ const struct factory pipe_life_factories[] = {
 		.run = run_resize,
 	}, {
 		.name = "pipe-vfork-exec",
-		.help = "/bin/cat between two pipes of its parent, one chunk there and back at a time",
+		.help = "/bin/cat between two pipes of its parent, one chunk at a time",
 		.params = {
-			COMMON_PARAMS, NUM_PARAM("chunk", "100", 1, PIPE_BUF, "bytes of each write"),
+			COMMON_PARAMS,
+			NUM_PARAM("chunk", "100", 1, PIPE_BUF, "bytes of each write"),
 			NUM_PARAM("rounds", "10", 1, 1 << 30, "round trips"),
-			{ "how", "spawn", "spawn|vfork|sh", 0, 0, "posix_spawn, vfork and exec, sh -c 'exec cat'" },
+			{ "how", "spawn", "spawn|vfork|sh", 0, 0,
+			  "posix_spawn, vfork and exec, sh -c 'exec cat'" },
 		},
 		.selftest = "rounds=3;how=vfork;how=sh",
 		.run = run_vfork_exec,

@@ -19,7 +19,7 @@
 struct side {
 	struct end *p;
 	int index;
-	int first_writer;	/* slot of writer 0; the others follow */
+	int first_writer; /* slot of writer 0; the others follow */
 };
 
 static void close_both(struct end p[2])
@@ -380,9 +380,9 @@ static void run_churn(void)
 
 #define WRITERS_PARAM NUM_PARAM("writers", "3", 1, MAX_SIDE, "processes that write")
 #define READERS_PARAM NUM_PARAM("readers", "3", 1, MAX_SIDE, "processes that read")
-#define RECORD_PARAMS \
+#define RECORD_PARAMS                                                      \
 	NUM_PARAM("records", "200", 1, 1 << 30, "records of each writer"), \
-	NUM_PARAM("record", "4096", 16, PIPE_BUF, "bytes of a record")
+		NUM_PARAM("record", "4096", 16, PIPE_BUF, "bytes of a record")
 #define SIZE_PARAM NUM_PARAM("size", "1", 1, PIPE_BUF, "bytes of each write and read")
 
 const struct factory pipe_many_factories[] = {
@@ -400,13 +400,17 @@ const struct factory pipe_many_factories[] = {
 		.run = run_many_readers,
 	}, {
 		.name = "pipe-many-many",
-		.help = "several writers and readers, in strict turns or all at once; true flows known",
+		.help = "several writers and readers, in turns or all at once; true flows known",
 		.params = {
 			COMMON_PARAMS, WRITERS_PARAM, READERS_PARAM, RECORD_PARAMS,
-			{ "order", "turns", "turns|free", 0, 0, "turns: exact flows; free: shared ones" },
-			NUM_PARAM("rounds", "3", 1, 1 << 20, "turns: times that each writer writes"),
-			NUM_PARAM("cross", "1", 0, 1, "turns: 0: each read takes just one write's bytes"),
-			NUM_PARAM("step", "10", 1, 4096, "turns: writer i writes step * (i + 1) bytes"),
+			{ "order", "turns", "turns|free", 0, 0,
+			  "turns: exact flows; free: shared ones" },
+			NUM_PARAM("rounds", "3", 1, 1 << 20,
+				  "turns: times that each writer writes"),
+			NUM_PARAM("cross", "1", 0, 1,
+				  "turns: 0: each read takes just one write's bytes"),
+			NUM_PARAM("step", "10", 1, 4096,
+				  "turns: writer i writes step * (i + 1) bytes"),
 		},
 		.selftest = "writers=2 readers=2 cross=0;;writers=5 readers=4 step=100 rounds=5;"
 			    "order=free records=50;order=free writers=8 readers=5 record=100",

@@ -229,7 +229,8 @@ static void run_splice_nonblock(void)
 	pipe__open("a", a, flags ? 0 : O_NONBLOCK);
 	pipe__open("b", b, flags ? 0 : O_NONBLOCK);
 	for (uint64_t i = 0; i < count; i++) {
-		die_if(x_splice(&a[0], &b[1], 100, flags) >= 0 || errno != EAGAIN, "splice: no EAGAIN");
+		die_if(x_splice(&a[0], &b[1], 100, flags) >= 0 || errno != EAGAIN,
+		       "splice: no EAGAIN");
 		exact__write(&a[1], buf, 100);
 		die_if(x_tee(&a[0], &b[1], 100, flags) != 100, "tee: %s", strerror(errno));
 		die_if(x_splice(&a[0], &b[1], 60, flags) != 60, "splice: %s", strerror(errno));
@@ -241,9 +242,10 @@ static void run_splice_nonblock(void)
 const struct factory pipe_splice_factories[] = {
 	{
 		.name = "pipe-splice",
-		.help = "source, mover and sink over two pipes (three with tee), by the calls that you name",
+		.help = "source, mover and sink over two pipes (three with tee), by named calls",
 		.params = {
-			COMMON_PARAMS, NUM_PARAM("bytes", "256K", 1, 1 << 30, "length of the stream"),
+			COMMON_PARAMS,
+			NUM_PARAM("bytes", "256K", 1, 1 << 30, "length of the stream"),
 			NUM_PARAM("chunk", "4096", 1, 1 << 20, "bytes asked of each call"),
 			{ "put", "splice", "splice|sendfile|vmsplice|writev|pwritev2|write", 0, 0,
 			  "how the source writes; splice and sendfile from a regular file" },
@@ -257,10 +259,11 @@ const struct factory pipe_splice_factories[] = {
 		.run = run_splice,
 	}, {
 		.name = "pipe-splice-nonblock",
-		.help = "splice and tee in one process, non-blocking: EAGAIN on the empty pipe, short moves",
+		.help = "non-blocking splice and tee in one process: EAGAIN, short moves",
 		.params = {
 			COMMON_PARAMS, NUM_PARAM("count", "5", 1, 1 << 30, "rounds"),
-			{ "how", "flag", "flag|open", 0, 0, "SPLICE_F_NONBLOCK, or O_NONBLOCK pipes" },
+			{ "how", "flag", "flag|open", 0, 0,
+			  "SPLICE_F_NONBLOCK, or O_NONBLOCK pipes" },
 		},
 		.selftest = "count=3;how=open",
 		.run = run_splice_nonblock,

@@ -12,7 +12,7 @@
 
 struct sums {
 	uint32_t writers;
-	bool ordered;		/* each writer's records must come in order, maybe with gaps */
+	bool ordered; /* each writer's records must come in order, maybe with gaps */
 	uint64_t records[MAX_SUMS];
 	uint64_t next[MAX_SUMS];
 };

@@ -75,10 +75,9 @@ static const char *params_put(const struct param *p, char *slot, const char *val
 		snprintf(msg, sizeof(msg), "%s=%s: must be one of %s", p->name, value, p->choices);
 		return msg;
 	}
-	if (!p->choices && p->max &&
-	    (!parse_num(value, &num) || num < p->min || num > p->max)) {
-		snprintf(msg, sizeof(msg), "%s=%s: must be a number from %llu to %llu", p->name, value,
-			 (unsigned long long)p->min, (unsigned long long)p->max);
+	if (!p->choices && p->max && (!parse_num(value, &num) || num < p->min || num > p->max)) {
+		snprintf(msg, sizeof(msg), "%s=%s: must be a number from %llu to %llu", p->name,
+			 value, (unsigned long long)p->min, (unsigned long long)p->max);
 		return msg;
 	}
 	if (!p->choices && p->max)
@@ -184,8 +183,7 @@ static void on_end(int sig)
 	say("workload: ");
 	say(factory->name);
 	say(arena->failed == 2 ? ": skipped: " : ": ");
-	say(arena->error[0] ? arena->error :
-	    sig == SIGALRM ? "deadline passed" : "interrupted");
+	say(arena->error[0] ? arena->error : sig == SIGALRM ? "deadline passed" : "interrupted");
 	say("\n");
 	_exit(arena->failed == 2 ? EXIT_SKIP : 1);
 }
@@ -431,7 +429,7 @@ static int open_proc(int slot, const char *file)
 	snprintf(path, sizeof(path), "/proc/%d/%s", proc__pid(slot), file);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 && (errno == ESRCH || kill(proc__pid(slot), 0)))
-		return -1;	/* it is gone: done, or the deadline will tell */
+		return -1; /* it is gone: done, or the deadline will tell */
 	if (fd < 0)
 		skip("%s: %s", path, strerror(errno));
 	return fd;

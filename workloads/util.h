@@ -11,28 +11,28 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define EXIT_USAGE	2
-#define EXIT_SKIP	77	/* this kernel or machine cannot do it; the reason is on stderr */
-#define MAX_PARAMS	16
-#define MAX_VALUE	128
+#define EXIT_USAGE 2
+#define EXIT_SKIP 77 /* this kernel or machine cannot do it; the reason is on stderr */
+#define MAX_PARAMS 16
+#define MAX_VALUE 128
 
-/* One parameter of a factory: a choice if it has choices, a number if it has a maximum, else text. */
+/* A parameter of a factory: a choice if it has choices, a number if it has a maximum, else text. */
 struct param {
 	const char *name;
-	const char *value;	/* the default */
-	const char *choices;	/* "a|b|c" */
+	const char *value; /* the default */
+	const char *choices; /* "a|b|c" */
 	uint64_t min, max;
 	const char *help;
 };
 
 struct factory {
 	const char *name;
-	const char *help;	/* one line */
+	const char *help; /* one line */
 	struct param params[MAX_PARAMS];
-	const char *selftest;	/* small parameters; several runs separated by ';' */
-	bool exec;		/* its processes exec this program again: the arena must survive */
+	const char *selftest; /* small parameters; several runs separated by ';' */
+	bool exec; /* its processes exec this program again: the arena must survive */
 	void (*run)(void);
-	void (*stage)(const char *arg);	/* what such a re-executed process does */
+	void (*stage)(const char *arg); /* what such a re-executed process does */
 };
 
 /* The tables of all factories, one per file, each ended by a row without a name. */
@@ -47,20 +47,23 @@ uint64_t arg_num(const char *name);
 const char *arg_str(const char *name);
 bool arg_is(const char *name, const char *value);
 
-/* End the whole workload as failed (or skipped) from any of its processes; the first reason wins. */
+/* End the workload as failed (or skipped) from any of its processes; the first reason wins. */
 void die(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
 void skip(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
-#define die_if(cond, ...) do { if (cond) die(__VA_ARGS__); } while (0)
+#define die_if(cond, ...)                 \
+	do {                              \
+		if (cond)                 \
+			die(__VA_ARGS__); \
+	} while (0)
 
 /* Processes are known by their slot in the arena; the main process is slot 0. */
 extern int self;
 typedef void (*proc_fn)(void *arg);
 int proc__slot(const char *name, int parent);
 int proc__spawn(const char *name, proc_fn fn, void *arg);
-int proc__spawnf(proc_fn fn, void *arg, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+int proc__spawnf(proc_fn fn, void *arg, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void proc__enter(int slot);
-void proc__enter_unlisted(const char *name);	/* where only totals are facts */
+void proc__enter_unlisted(const char *name); /* where only totals are facts */
 void proc__exec_self(const char *arg) __attribute__((noreturn));
 void proc__finish(void) __attribute__((noreturn));
 void proc__wait(int slot);
