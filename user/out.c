@@ -120,11 +120,9 @@ static int write_all(struct out *o, const struct out_ops *ops, bool begun)
 	return err;
 }
 
-int out__write(const struct out_ops *ops, FILE *f, const struct graph *g)
+int out__write(struct out *o, const struct out_ops *ops)
 {
-	struct out o = { .f = f, .g = g };
-
-	return write_all(&o, ops, false);
+	return write_all(o, ops, false);
 }
 
 static int fail(struct out_file *of, int err)

@@ -15,6 +15,7 @@ struct out {
 	FILE *f;
 	const struct graph *g;
 	void *priv; /* the writer's own */
+	const char *engine; /* drawings: who lays them out; NULL: by their size */
 };
 
 struct out_ops {
@@ -46,7 +47,7 @@ const char *out__extensions(void);
  * the first event, when out->g is still NULL; the others are begun when the graph is finished.
  * end() is called once for each begin(), also after an error, and frees what the writer has.
  */
-int out__write(const struct out_ops *ops, FILE *f, const struct graph *g);
+int out__write(struct out *o, const struct out_ops *ops);
 
 /*
  * An output file. Opened (and so checked for being writable) before tracing starts; what is written

@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The graph as DOT: processes are boxes, channels ellipses, and an arrow points where bytes went.
+ *
+ * It is for the eye and for `ipctrace check`, which reads it back. What check needs is in attributes
+ * that Graphviz does not know: of nodes kind, pid, comm, exe, mechanism, name, capacity, highwater;
+ * of edges role, ops, bytes, blocked_ops, blocked_ns, mechanism. Their text is as escape__dot()
+ * leaves it. Labels are plain strings, never HTML-like.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dot.h"
+#include "escape.h"
+#include "human.h"
+#include "mech.h"
+#include "out.h"
+#include "words.h"
+
+#define LABEL_COLUMNS 32
+#define LEGEND_COLUMNS 100
+#define FONT "DejaVu Sans"
+#define GREY "#767676"
+
+/* Beyond these a layout is slow or unreadable; measured with Graphviz 2.42. */
+#define MOST_FOR_DOT 150
+#define MOST_FOR_FDP 400
+
+struct dot_priv {
+	const char **groups; /* sorted; cluster N is groups[N] */
+	size_t nr_groups;
+	uint64_t max_bytes;
+	const char *engine;
+};
+
+const char *dot__engine(size_t nr_nodes)
+{
+	return nr_nodes <= MOST_FOR_DOT ? "dot" : nr_nodes <= MOST_FOR_FDP ? "fdp" : "sfdp";
+}
+
+static void put_attr(FILE *f, const char *name, const char *value)
+{
+	fprintf(f, " %s=\"", name);
+	escape__dot(f, value ? value : "");
+	fputc('"', f);
+}
+
+static void put_number(FILE *f, const char *name, uint64_t value)
+{
+	fprintf(f, " %s=%" PRIu64, name, value);
+}
+
+/* Cut, for a label. */
+static int put_short(FILE *f, const char *s, size_t columns)
+{
+	char *cut = escape__visible(s, columns);
+
+	if (!cut)
+		return -ENOMEM;
+	escape__dot_label(f, cut);
+	free(cut);
+	return 0;
+}
+
+/* Where a process runs: the name of its cluster, NULL if it is in none. */
+static const char *group_of(const struct gproc *p)
+{
+	return p->container ? p->container : p->cgroup_path;
+}
+
+static int compare_strings(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static int find_groups(struct dot_priv *p, const struct graph *g)
+{
+	size_t nr = 0;
+
+	p->groups = calloc(g->nr_procs + 1, sizeof(*p->groups));
+	if (!p->groups)
+		return -ENOMEM;
+	for (size_t i = 0; i < g->nr_procs; i++)
+		if (group_of(g->procs[i]))
+			p->groups[nr++] = group_of(g->procs[i]);
+	if (nr)
+		qsort(p->groups, nr, sizeof(*p->groups), compare_strings);
+	for (size_t i = 0; i < nr; i++)
+		if (!p->nr_groups || strcmp(p->groups[p->nr_groups - 1], p->groups[i]))
+			p->groups[p->nr_groups++] = p->groups[i];
+	/* One box around everything says nothing. */
+	if (p->nr_groups < 2)
+		p->nr_groups = 0;
+	return 0;
+}
+
+/* The mechanisms that are there, each with the look of its lines. */
+static void put_key(FILE *f, const struct graph *g)
+{
+	uint64_t bytes[256] = { 0 };
+	bool there[256] = { false };
+	char n[HUMAN_LEN];
+
+	for (size_t i = 0; i < g->nr_chans; i++)
+		there[g->chans[i]->row.key.mech & 0xff] = true;
+	for (size_t i = 0; i < g->nr_flows; i++)
+		bytes[g->flows[i]->chan->row.key.mech & 0xff] += g->flows[i]->bytes;
+	for (unsigned int i = 0; i < 256; i++) {
+		const struct mech_desc *m = mech__get(i);
+
+		if (there[i])
+			fprintf(f, "%s: %s, %s line, %s received\\l", m->name, m->color_name,
+				m->style, human__bytes(n, bytes[i]));
+	}
+}
+
+static void put_losses(FILE *f, const char *lines)
+{
+	for (; *lines; lines++) {
+		if (*lines == '\n')
+			fputs("\\l", f);
+		else
+			fputc(*lines, f);
+	}
+}
+
+static int put_legend(FILE *f, const struct graph *g, const char *engine)
+{
+	const struct gmeta *m = &g->meta;
+	char a[HUMAN_LEN], b[HUMAN_LEN];
+	char *command = meta__command(m), *lost = losses__lines(g);
+	int err = -ENOMEM;
+
+	if (!command || !lost)
+		goto out;
+	fputs("\tlabel=\"", f);
+	err = put_short(f, command, LEGEND_COLUMNS);
+	fputs("\\l", f);
+	escape__dot_label(f, m->host ? m->host : "unknown host");
+	fputs(", Linux ", f);
+	escape__dot_label(f, m->kernel ? m->kernel : "unknown");
+	fprintf(f, ", %s, %s\\l", m->started ? human__date(a, m->started) : "unknown time",
+		human__time(b, m->duration_ns));
+	for (char *const *s = m->filters; !err && s && *s; s++) {
+		fputs(s == m->filters ? "only " : ", ", f);
+		err = put_short(f, *s, LEGEND_COLUMNS);
+		fputs(s[1] ? "" : "\\l", f);
+	}
+	put_key(f, g);
+	put_losses(f, lost);
+	for (char *const *s = m->notes; !err && s && *s; s++) {
+		err = put_short(f, *s, LEGEND_COLUMNS);
+		fputs("\\l", f);
+	}
+	fprintf(f, "box: process; ellipse: channel; arrow: where the bytes went, thicker with more "
+		   "of them; layout: %s\\l\"\n", engine);
+out:
+	free(command);
+	free(lost);
+	return err;
+}
+
+static int put_graph_attrs(struct out *o, const struct dot_priv *p)
+{
+	const struct gmeta *m = &o->g->meta;
+	char date[HUMAN_LEN];
+	char *command = meta__command(m);
+	FILE *f = o->f;
+
+	if (!command)
+		return -ENOMEM;
+	fprintf(f, "\tlayout=%s rankdir=LR nodesep=0.25 ranksep=0.4 pad=0.2 bgcolor=white\n",
+		p->engine);
+	if (strcmp(p->engine, "dot"))
+		fputs("\toverlap=prism splines=line outputorder=edgesfirst\n", f);
+	fputs("\tlabelloc=b labeljust=l fontsize=9 fontcolor=\"#333333\" fontname=\"" FONT "\"\n", f);
+	fputs("\tid=ipctrace class=ipctrace tooltip=\"ipctrace\"\n\t", f);
+	put_attr(f, "version", m->version);
+	put_attr(f, "host", m->host);
+	put_attr(f, "kernel", m->kernel);
+	put_attr(f, "started", m->started ? human__date(date, m->started) : "");
+	put_number(f, "duration_ns", m->duration_ns);
+	put_attr(f, "command", m->args ? command : "");
+	fputs(" filters=\"", f);
+	for (char *const *s = m->filters; s && *s; s++) {
+		escape__dot(f, *s);
+		fputs(s[1] ? " " : "", f);
+	}
+	fprintf(f, "\" complete=%s\n", graph__complete(o->g) ? "true" : "false");
+	fputs("\tnode [fontname=\"" FONT "\" fontsize=10 height=0.3 margin=\"0.1,0.05\"]\n"
+	      "\tedge [fontname=\"" FONT "\" fontsize=8 arrowsize=0.7]\n",
+	      f);
+	free(command);
+	return 0;
+}
+
+static int begin(struct out *o)
+{
+	const struct graph *g = o->g;
+	struct dot_priv *p = calloc(1, sizeof(*p));
+	int err;
+
+	o->priv = p;
+	if (!p)
+		return -ENOMEM;
+	err = find_groups(p, g);
+	if (err)
+		return err;
+	for (size_t i = 0; i < g->nr_edges; i++)
+		if (g->edges[i]->bytes > p->max_bytes)
+			p->max_bytes = g->edges[i]->bytes;
+	p->engine = o->engine ? o->engine : dot__engine(g->nr_procs + g->nr_chans);
+	fputs("digraph ipctrace {\n", o->f);
+	err = put_graph_attrs(o, p);
+	return err ? err : put_legend(o->f, g, p->engine);
+}
+
+static int put_proc_node(FILE *f, const struct gproc *proc)
+{
+	char *label = proc__label(proc), *command;
+	int err;
+
+	command = proc->args_len ? escape__args(proc->args, proc->args_len) :
+				   strdup(proc->exe ? proc->exe : "");
+	if (!label || !command) {
+		err = -ENOMEM;
+		goto out;
+	}
+	fprintf(f, "\"%s\" [label=\"", proc->id);
+	err = put_short(f, label, LABEL_COLUMNS);
+	fputs("\" tooltip=\"", f);
+	err = err ? err : put_short(f, command, 200);
+	fprintf(f, "\" shape=box style=\"rounded,filled\" fillcolor=\"%s\" color=\"#333333\"",
+		proc->flags & PROC_HOLDER ? "white" : "#f2f2f2");
+	fprintf(f, " id=\"%s\" class=\"process\" kind=process", proc->id);
+	put_number(f, "pid", proc->pid);
+	put_attr(f, "comm", proc->comm);
+	put_attr(f, "exe", proc->exe);
+	if (proc->count > 1)
+		put_number(f, "count", proc->count);
+	fputs("]", f);
+out:
+	free(label);
+	free(command);
+	return err;
+}
+
+static int put_proc(struct out *o, const struct gproc *proc)
+{
+	const struct dot_priv *p = o->priv;
+	const char *group = group_of(proc);
+	const char **found = NULL;
+	int err;
+
+	if (group && p->nr_groups)
+		found = bsearch(&group, p->groups, p->nr_groups, sizeof(*p->groups),
+				compare_strings);
+	fputc('\t', o->f);
+	if (found) {
+		fprintf(o->f, "subgraph \"cluster_%zu\" { label=\"", found - p->groups);
+		err = put_short(o->f, group, 60);
+		if (err)
+			return err;
+		fprintf(o->f, "\" style=rounded color=\"%s\" fontcolor=\"%s\" fontsize=9", GREY, GREY);
+		fprintf(o->f, " labelloc=t id=\"g%zu\" class=\"group\" ", found - p->groups);
+		put_attr(o->f, "tooltip", group);
+		fputs("; ", o->f);
+	}
+	err = put_proc_node(o->f, proc);
+	fputs(found ? " }\n" : "\n", o->f);
+	return err;
+}
+
+static int put_chan(struct out *o, const struct gchan *c)
+{
+	const struct mech_desc *m = mech__get(c->row.key.mech);
+	char n[HUMAN_LEN];
+	FILE *f = o->f;
+	int err;
+
+	fprintf(f, "\t\"%s\" [label=\"", c->id);
+	/* "pipe:[4711]" says what it is; a path does not. */
+	if (c->path)
+		fprintf(f, "%s\\n", m->name);
+	err = put_short(f, c->name, LABEL_COLUMNS);
+	if (c->count > 1)
+		fprintf(f, "\\nx%" PRIu64, c->count);
+	fputs("\" tooltip=\"", f);
+	escape__dot_label(f, c->name ? c->name : "");
+	if (c->row.capacity)
+		fprintf(f, "\\nholds %s", human__exact(n, c->row.capacity));
+	if (c->row.capacity)
+		fprintf(f, ", at most %s were in it", human__exact(n, c->row.highwater));
+	fprintf(f, "\" shape=ellipse style=\"filled,%s\" fillcolor=white color=\"%s\" fontcolor=\"%s\"",
+		m->style, m->color, m->color);
+	fprintf(f, " fontsize=8 id=\"%s\" class=\"channel %s\" kind=channel", c->id, m->name);
+	put_attr(f, "mechanism", m->name);
+	put_attr(f, "name", c->name);
+	put_number(f, "capacity", c->row.capacity);
+	put_number(f, "highwater", c->row.highwater);
+	fputs("]\n", f);
+	return err;
+}
+
+/* Straight between the powers of two: close enough for a line's width, and without libm. */
+static double log_2(uint64_t n)
+{
+	const int whole = n ? 63 - __builtin_clzll(n) : 0;
+
+	return n ? whole + (double)n / (double)(1ULL << whole) - 1 : 0;
+}
+
+/* 1 for nothing, 6 for the most; but ten bytes are no thick line where nothing has more. */
+static double pen_width(const struct dot_priv *p, uint64_t bytes)
+{
+	const double most = log_2(p->max_bytes);
+
+	return 1 + 5 * log_2(bytes) / (most > 24 ? most : 24);
+}
+
+static void put_errors(FILE *f, const uint64_t *errors)
+{
+	char number[16], n[HUMAN_LEN];
+
+	for (int i = 0; i < 256; i++)
+		if (errors[i])
+			fprintf(f, "\\n%s ×%s", error__name(i, number), human__count(n, errors[i]));
+}
+
+static void put_edge_label(FILE *f, const struct gedge *e)
+{
+	char n[HUMAN_LEN], calls[HUMAN_LEN];
+
+	if (e->holder) {
+		fputs("open", f);
+		return;
+	}
+	fprintf(f, "%s · %s call%s", human__bytes(n, e->bytes), human__count(calls, e->ops),
+		e->ops == 1 ? "" : "s");
+	if (e->peeked_bytes)
+		fprintf(f, "\\n%s peeked", human__bytes(n, e->peeked_bytes));
+	if (e->blocked_ns)
+		fprintf(f, "\\nwaited %s", human__time(n, e->blocked_ns));
+	if (e->blocked_now)
+		fputs("\\nstill waiting", f);
+	put_errors(f, e->errors);
+}
+
+static int put_edge_tooltip(FILE *f, const struct gedge *e)
+{
+	char *label = proc__label(e->proc);
+	char a[HUMAN_LEN], b[HUMAN_LEN];
+
+	if (!label)
+		return -ENOMEM;
+	escape__dot_label(f, label);
+	fprintf(f, " %ss %s in %s calls", role__name(e->role), human__exact(a, e->bytes),
+		human__count(b, e->ops));
+	if (e->blocked_ops)
+		fprintf(f, ", slept in %s of them for %s", human__count(a, e->blocked_ops),
+			human__time(b, e->blocked_ns));
+	free(label);
+	return 0;
+}
+
+static int put_edge(struct out *o, const struct gedge *e)
+{
+	const struct mech_desc *m = mech__get(e->chan->row.key.mech);
+	const bool writes = e->role == ROLE_WRITE;
+	FILE *f = o->f;
+	int err;
+
+	fprintf(f, "\t\"%s\" -> \"%s\" [label=\"", writes ? e->proc->id : e->chan->id,
+		writes ? e->chan->id : e->proc->id);
+	put_edge_label(f, e);
+	fputs("\" edgetooltip=\"", f);
+	err = put_edge_tooltip(f, e);
+	fputs("\" labeltooltip=\"", f);
+	err = err ? err : put_edge_tooltip(f, e);
+	fprintf(f, "\" color=\"%s\" style=\"%s\" penwidth=%.2f", e->holder ? GREY : m->color,
+		e->holder ? "dotted" : m->style, pen_width(o->priv, e->bytes));
+	/* Nothing went there. */
+	if (!e->bytes)
+		fputs(" arrowhead=empty", f);
+	fprintf(f, " id=\"%s-%s-%s\"", e->proc->id, e->chan->id, role__name(e->role));
+	fprintf(f, " class=\"%s %s\" role=%s", role__name(e->role), m->name, role__name(e->role));
+	put_attr(f, "mechanism", m->name);
+	put_number(f, "ops", e->ops);
+	put_number(f, "bytes", e->bytes);
+	put_number(f, "blocked_ops", e->blocked_ops);
+	put_number(f, "blocked_ns", e->blocked_ns);
+	fputs(e->holder ? " holder=true]\n" : "]\n", f);
+	return err;
+}
+
+/* Somebody who was not watched has no edges, only flows. */
+static int put_flow(struct out *o, const struct gflow *flow)
+{
+	const struct gproc *outside = o->g->outside;
+	const struct mech_desc *m = mech__get(flow->chan->row.key.mech);
+	const bool writes = flow->from == outside;
+	const char *chan = flow->chan->id;
+	char n[HUMAN_LEN];
+	FILE *f = o->f;
+
+	if (!outside || (!writes && flow->to != outside))
+		return 0;
+	fprintf(f, "\t\"%s\" -> \"%s\" [", writes ? outside->id : chan, writes ? chan : outside->id);
+	fprintf(f, "label=\"%s\" color=\"%s\"", human__bytes(n, flow->bytes), m->color);
+	fprintf(f, " style=dotted penwidth=%.2f class=\"outside\"",
+		pen_width(o->priv, flow->bytes));
+	fprintf(f, " tooltip=\"not traced, or before the trace\" role=%s",
+		role__name(writes ? ROLE_WRITE : ROLE_READ));
+	put_attr(f, "mechanism", m->name);
+	put_number(f, "bytes", flow->bytes);
+	fputs(" outside=true]\n", f);
+	return 0;
+}
+
+static int put_last(struct out *o)
+{
+	if (o->g->outside)
+		fprintf(o->f,
+			"\t\"%s\" [label=\"outside\" tooltip=\"not traced, or before the trace\" "
+			"shape=box style=\"rounded,dashed\" color=\"%s\" fontcolor=\"%s\" id=\"%s\" "
+			"class=\"process outside\" kind=outside]\n",
+			o->g->outside->id, GREY, GREY, o->g->outside->id);
+	fputs("}\n", o->f);
+	return 0;
+}
+
+static int end(struct out *o)
+{
+	struct dot_priv *p = o->priv;
+
+	if (p)
+		free(p->groups);
+	free(p);
+	o->priv = NULL;
+	return 0;
+}
+
+const struct out_ops out_dot = {
+	.name = "dot",
+	.extensions = "dot gv",
+	.help = "for Graphviz, and for ipctrace check",
+	.begin = begin,
+	.proc = put_proc,
+	.chan = put_chan,
+	.edge = put_edge,
+	.flow = put_flow,
+	.lost = put_last,
+	.end = end,
+};
