@@ -276,7 +276,7 @@ def hostile_names(t):
     script = t.write("hostile.py", b"""
 import ctypes, os
 name = %r
-ctypes.CDLL(None).prctl(15, name, 0, 0, 0)
+ctypes.CDLL(None).prctl(15, HOSTILE, 0, 0, 0)
 os.mkfifo(name + b".fifo")
 fd = os.open(name + b".fifo", os.O_RDWR)
 os.write(fd, b"abc")

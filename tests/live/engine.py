@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 
+from facts import trace_workload
 from lib import (PYTHON, SLOW, VM, Failure, Graph, Skip, check, check_equal, need, pick,
                  read_text, role_sum, test, wait_for)
 
@@ -60,38 +61,18 @@ def short_lived(t):
 
 def one_byte_calls(options, complete):
     def run(t):
-        count = pick(1000000, 30000)
-        script = t.write("bytes.py", """
-import os
-count = %d
-r, w = os.pipe()
-if os.fork():
-    os.close(r)
-    for _ in range(count):
-        os.write(w, b"x")
-    os.close(w)
-    os.wait()
-else:
-    os.close(w)
-    for _ in range(count):
-        os.read(r, 1)
-    os._exit(0)
-""" % count)
-        graph = t.trace([PYTHON, script], options=options, seconds=120, lossless=complete)
-        check_equal(graph.totals("pipe"), {
-            "write_ops": count, "write_bytes": count, "read_ops": count, "read_bytes": count},
-            "totals")
-        check_equal([(f["bytes"], f["certainty"]) for f in graph.flows], [(count, "exact")],
-                    "flows")
+        count = pick(2000000, 50000)
+        graph = trace_workload(t, "pipe-ops", ["count=%d" % count, "size=1"], options, 120, complete)
+        check_equal(graph.totals()["write_ops"], count, "number of writes")
         others = {k: n for k, n in graph.lost["by_cause"].items() if k != "ring_operation" and n}
         check_equal(others, {}, "losses of anything but operation records")
         graph.balanced()
     return run
 
 
-test("a million 1-byte writes and reads, smallest ring")(
+test("2 million 1-byte writes and reads, smallest ring")(
     one_byte_calls(["--ring-size", "4096"], True))
-test("a million 1-byte writes and reads, smallest ring, a record each")(
+test("2 million 1-byte writes and reads, smallest ring, a record each")(
     one_byte_calls(["--ring-size", "4096", "--ops"], False))
 
 

@@ -6,7 +6,16 @@ import stat
 from facts import register, same_device
 from lib import PYTHON, VM, Skip, check, check_equal, pick, role_sum, test
 
-VARIANTS = {}
+# Parameters of each factory; one that is not here runs with its defaults.
+VARIANTS = {
+    "fifo-unrelated": ["", "chunk=100 rchunk=7 bytes=3000", "bytes=0"],
+    "fifo-both-ways": ["", "open=ends", "rounds=100 chunk=1"],
+    "fifo-many-writers": ["", "writers=20 records=10 record=100"],
+    "fifo-unused": ["", "open=ends", "procs=10"],
+    "fifo-reopen": ["", "rounds=10 discard=0"],
+    "fifo-two-same-name": ["", "bytes=100000"],
+    "fifo-nonblock": ["", "count=10"],
+}
 
 register("fifo-", VARIANTS)
 

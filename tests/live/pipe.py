@@ -21,12 +21,16 @@ VARIANTS = {
     "pipe-resize": ["", "size=4096", "size=100000"],
     "pipe-vfork-exec": ["", "how=vfork", "how=sh"],
     "pipe-many-writers": ["", "writers=20 records=10 record=100", "writers=1"],
-    "pipe-many-readers": ["", "readers=20 record=16", "readers=2 record=1 records=500"],
+    "pipe-many-readers": ["", "readers=20 record=16", "readers=2 record=64 records=500"],
     "pipe-many-many": ["", "writers=2 readers=2", "writers=5 readers=4 step=100 rounds=5",
                        "order=free records=50", "order=free writers=8 readers=5 record=100"],
     "pipe-threads": ["", "writers=10 readers=1", "writers=1 readers=10 records=50"],
     "pipe-ops": ["", "count=100 size=4096"],
     "pipe-churn": ["", "n=20 jobs=1 count=10 size=100"],
+    "pipe-splice": ["", "put=sendfile move=tee", "put=vmsplice take=vmsplice move=copy",
+                    "put=writev take=readv chunk=1000", "put=pwritev2 take=preadv2 move=tee",
+                    "put=write move=splice take=splice", "put=write take=read chunk=7 bytes=5000"],
+    "pipe-splice-nonblock": ["", "how=open count=20"],
 }
 
 
