@@ -421,23 +421,24 @@ static bool sleeps_in(int stat_fd, int syscall_fd, long nr, int fd)
 	return sscanf(line, "%ld %lx", &seen, &arg0) == 2 && seen == nr && (int)arg0 == fd;
 }
 
-static int open_proc(int slot, const char *file)
+static int open_proc(int slot, const char *file, const uint32_t *done)
 {
 	char path[64];
-	int fd;
+	int fd, err;
 
 	snprintf(path, sizeof(path), "/proc/%d/%s", proc__pid(slot), file);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 && (errno == ESRCH || kill(proc__pid(slot), 0)))
-		return -1; /* it is gone: done, or the deadline will tell */
-	if (fd < 0)
-		skip("%s: %s", path, strerror(errno));
+	err = errno;
+	/* A process on its way out may be gone, or closed to all but root: then it is done. */
+	if (fd < 0 && !__atomic_load_n(done, __ATOMIC_SEQ_CST))
+		skip("%s: %s", path, strerror(err));
 	return fd;
 }
 
 uint64_t proc__await_sleep(int slot, long nr, int fd, const uint32_t *done)
 {
-	int stat_fd = open_proc(slot, "stat"), syscall_fd = open_proc(slot, "syscall");
+	int stat_fd = open_proc(slot, "stat", done);
+	int syscall_fd = open_proc(slot, "syscall", done);
 	uint64_t when = 0;
 
 	while (!when && !__atomic_load_n(done, __ATOMIC_SEQ_CST)) {
