@@ -34,7 +34,7 @@ CFLAGS ?= -O2 -g
 ALL_CFLAGS = $(CFLAGS) -std=gnu11 $(WARN) -D_GNU_SOURCE -DIPCTRACE_VERSION='"$(VERSION)"' -I. -I$(B) \
 	$(GV_CFLAGS) $(EXTRA_CFLAGS)
 BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -D__TARGET_ARCH_$(ARCH) -Wall -Wextra \
-	-Wno-unused-parameter -Werror -I$(B)
+	-Wno-unused-parameter -Werror -I$(B) -idirafter /usr/include/$(shell uname -m)-linux-gnu
 
 # Asked for only when something is compiled, so that `make setup` runs where there is no pkg-config.
 GV_CFLAGS = $(eval GV_CFLAGS := $$(shell $(PKG_CONFIG) --cflags libcgraph libgvc))$(GV_CFLAGS)
@@ -43,12 +43,10 @@ LIBS = -lbpf -lelf -lz $(GV_LIBS)
 
 # --- the kernel side ---
 
-# What a kernel refuses of these never stops the tracing: skeletons of their own.
-OWN_SKEL := snapshot features
-BPF_SRC := $(wildcard bpf/*.bpf.c)
-OWN_SRC := $(filter $(OWN_SKEL:%=bpf/%.bpf.c),$(BPF_SRC))
-TRACE_OBJ := $(patsubst %.bpf.c,$(B)/%.o,$(filter-out $(OWN_SRC),$(BPF_SRC)))
-SKEL := $(patsubst bpf/%.bpf.c,$(B)/%.skel.h,$(OWN_SRC)) $(if $(TRACE_OBJ),$(B)/ipctrace.skel.h)
+# One object and skeleton each: what a kernel refuses of the others never stops the tracing. The rest
+# of bpf/*.bpf.c is included by ipctrace.bpf.c, which says why.
+SKELS := ipctrace snapshot features
+SKEL := $(SKELS:%=$(B)/%.skel.h)
 
 # --- user space ---
 
@@ -84,20 +82,7 @@ $(B)/bpf/%.o: bpf/%.bpf.c $(B)/vmlinux.h $(B)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -MT $@ -MF $(@:.o=.d) -c $< -o $@
 
-$(B)/ipctrace.bpf.o: $(TRACE_OBJ) $(B)/bpf.list
-	$(call say,BPFLINK,$@)
-	$(Q)$(BPFTOOL) gen object $@ $(TRACE_OBJ)
-
-# A source that went away must leave the linked object too.
-$(B)/bpf.list: FORCE
-	@mkdir -p $(B)
-	@echo '$(TRACE_OBJ)' | cmp -s - $@ || echo '$(TRACE_OBJ)' >$@
-
-$(B)/ipctrace.skel.h: $(B)/ipctrace.bpf.o
-	$(call say,SKEL,$@)
-	$(Q)$(BPFTOOL) gen skeleton $< name ipctrace_bpf >$@
-
-$(OWN_SKEL:%=$(B)/%.skel.h): $(B)/%.skel.h: $(B)/bpf/%.o
+$(SKEL): $(B)/%.skel.h: $(B)/bpf/%.o
 	$(call say,SKEL,$@)
 	$(Q)$(BPFTOOL) gen object $(B)/$*.bpf.o $<
 	$(Q)$(BPFTOOL) gen skeleton $(B)/$*.bpf.o name $*_bpf >$@

@@ -99,8 +99,8 @@ struct chan_row {
 	__u64 highwater; /* most bytes ever seen in it */
 	__u64 found_bytes; /* bytes that lay in it when it was first seen */
 	__u32 first_writer; /* process id; 0: nobody yet */
-	__u32 writer_edge; /* row + 1 of the first writer's and reader's edge, to tell the fill */
-	__u32 reader_edge;
+
+
 	__u32 ledger; /* row + 1 */
 	__u16 name_len;
 	__u16 _pad[3];
@@ -118,7 +118,7 @@ struct edge_row {
 	__u64 ops; /* calls that returned 0 or more */
 	__u64 bytes; /* sum of what they returned */
 	__u64 nonblocking_ops; /* calls (also failed ones) that asked not to sleep */
-	__u64 last_ns;
+	__u64 last_ns; /* to the tick; jiffies while it is in the kernel's table */
 	__u64 first_ns;
 	__u64 peeked_bytes; /* looked at but not consumed: tee(2) */
 	__u32 proc; /* id; 0: free row */
@@ -158,7 +158,7 @@ enum loss {
 	LOSS_COMPAT = 5, /* calls of 32-bit programs, which are not decoded */
 	LOSS_RING_PROC = 6, /* lifecycle records that found the ring full */
 	LOSS_RING_OP = 7, /* per-operation records that found the ring full */
-	LOSS_STRAY = 8, /* calls whose end was seen but not their file */
+	LOSS_STRAY = 8, /* calls that slept on a file which was another one when they ended */
 	LOSS_MAX,
 };
 

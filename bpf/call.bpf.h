@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The hot path: a call has returned; which file was it on, is that a channel, add to its edge.
+ *
+ * There is no hook where calls begin: attaching one costs every call of every process as much again
+ * as the whole of this. What must be known before a call ends is taken when it goes to sleep.
+ */
+#ifndef IPCTRACE_CALL_BPF_H
+#define IPCTRACE_CALL_BPF_H
+
+#include "calls.h"
+#include "file.bpf.h"
+#include "pipe.bpf.h"
+#include "task.bpf.h"
+
+/* Slow ways, in core.bpf.c and ledger.bpf.c. */
+int attach(__u64 file, __u32 fd, __u32 role);
+int edge_failed(__u32 edge, __s64 ret);
+int chan_note_fill(__u32 chan, __u64 file);
+int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file);
+int ledger_reopened(__u32 chan, __u64 file);
+int op_record(__u64 where, __s64 ret, __u64 blocked_ns);
+
+static __always_inline struct edge_row *edge_at(__u32 row)
+{
+	return bpf_map_lookup_elem(&edges, &row);
+}
+
+/* Fills in what the call on that descriptor acts on. False: nothing that is watched. */
+static __always_inline bool act_on(struct act *a, struct task_state *ts, struct task_struct *task,
+				   __u32 fd, __u32 role)
+{
+	struct fd_cache *c = &ts->cache[fd % FD_CACHE];
+	__u64 file = file_of(task, fd);
+
+	a->edge = 0;
+	if (!file)
+		return false;
+	if (c->file != file || c->ident != file_ident(file) || (c->chan && !c->edge[role]))
+		attach(file, fd, role);
+	if (!c->chan)
+		return false;
+	a->chan = c->chan;
+	a->edge = c->edge[role];
+	a->role = role;
+	a->flags = PEEK(struct file, file, f_flags) & O_NONBLOCK ? ACT_NONBLOCK : 0;
+	a->file = file;
+	return true;
+}
+
+/* The call that did a has returned ret. */
+static __always_inline void act_end(struct act *a, struct task_state *ts, __s64 ret,
+				    __u64 blocked_ns)
+{
+	struct edge_row *e = edge_at(a->edge - 1);
+	struct chan_row *c;
+
+	if (!a->edge || !e) {
+		lose(LOSS_NO_EDGE, 1);
+		return;
+	}
+	if (ret >= 0) {
+		e->ops++;
+		e->bytes += ret;
+	} else {
+		edge_failed(a->edge - 1, ret);
+	}
+	if (a->flags & ACT_NONBLOCK)
+		e->nonblocking_ops++;
+	e->last_ns = bpf_jiffies64();
+	if (cfg.ops)
+		op_record((__u64)e->chan << 32 | a->role, ret, blocked_ns);
+	if (ret <= 0)
+		return;
+	c = chan_at(a->chan - 1);
+	if (!c)
+		return;
+	if (a->role == ROLE_WRITE && pipe_fill_rises(c, a->file))
+		chan_note_fill(a->chan - 1, a->file);
+	if (c->ledger)
+		ledger_settle(a->chan - 1, ts->proc_id, a->role, ret, a->file);
+}
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The system calls that are followed, and as what. CALL(name, kind): when the call returns, program
+ * on_KIND runs; when it sleeps, core.bpf.c takes its files by the same kind.
+ */
+#ifndef IPCTRACE_CALLS_H
+#define IPCTRACE_CALLS_H
+
+#include <asm/unistd.h>
+
+enum kind {
+	KIND_none = 0,
+	KIND_read = 1, /* (fd, ...) */
+	KIND_write = 2, /* (fd, ...) */
+	KIND_splice = 3, /* (in, off, out, off, len, flags) */
+	KIND_tee = 4, /* (in, out, len, flags) */
+	KIND_vmsplice = 5, /* (fd, iov, n, flags): reads or writes as fd is open */
+	KIND_sendfile = 6, /* (out, in, ...) */
+	KIND_open = 7, /* returns an fd */
+	KIND_fcntl = 8, /* (fd, cmd, ...) */
+	KIND_preadv2 = 9, /* (fd, iov, n, lo, hi, flags) */
+	KIND_pwritev2 = 10,
+};
+
+#ifdef __NR_open
+#define CALL_OPEN(CALL) CALL(open, open)
+#else
+#define CALL_OPEN(CALL)
+#endif
+
+#define CALLS(CALL)                                                                                \
+	CALL(read, read)                                                                           \
+	CALL(readv, read)                                                                          \
+	CALL(preadv2, preadv2)                                                                     \
+	CALL(write, write)                                                                         \
+	CALL(writev, write)                                                                        \
+	CALL(pwritev2, pwritev2)                                                                   \
+	CALL(splice, splice)                                                                       \
+	CALL(tee, tee)                                                                             \
+	CALL(vmsplice, vmsplice)                                                                   \
+	CALL(sendfile, sendfile)                                                                   \
+	CALL(openat, open)                                                                         \
+	CALL(openat2, open)                                                                        \
+	CALL(fcntl, fcntl)                                                                         \
+	CALL_OPEN(CALL)
+
+#endif

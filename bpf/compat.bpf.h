@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Everything that differs between kernels, one accessor each, and how kernel memory is read.
+ */
+#ifndef IPCTRACE_COMPAT_BPF_H
+#define IPCTRACE_COMPAT_BPF_H
+
+#include "maps.bpf.h"
+
+/*
+ * Linux 6.2 (a35b9af4ec2c, "bpf: Add a kfunc for generic type cast"): a cast that makes a number a
+ * readable pointer, so that a field costs one load instead of a helper call. Older kernels never
+ * reach it: cfg.casts is constant when the verifier looks.
+ */
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+
+#define CAST(type, addr)                                                                           \
+	((type *)bpf_rdonly_cast((const void *)(addr), bpf_core_type_id_kernel(type)))
+
+/* A field of a kernel object of which only the address is known. */
+#define PEEK(type, addr, field)                                                                    \
+	({                                                                                         \
+		typeof(((type *)0)->field) _v;                                                     \
+		if (cfg.casts)                                                                     \
+			_v = CAST(type, addr)->field;                                              \
+		else                                                                               \
+			_v = BPF_CORE_READ((type *)(addr), field);                                 \
+		_v;                                                                                \
+	})
+
+#define O_NONBLOCK 04000
+#define S_IFMT 0170000
+#define S_IFIFO 0010000
+#define PIPEFS_MAGIC 0x50495045
+#define FMODE_READ 1
+#define FMODE_WRITE 2
+#define PF_KTHREAD 0x00200000
+#define TASK_INTERRUPTIBLE 1
+#define SIGNAL_GROUP_EXIT 4
+
+/* 32-bit system calls have other numbers. */
+static __always_inline bool call_is_compat(struct task_struct *task)
+{
+#ifdef __TARGET_ARCH_x86
+	return task->thread_info.status & 2; /* TS_COMPAT */
+#else
+	return false;
+#endif
+}
+
+static __always_inline __u32 call_nr(struct pt_regs *regs)
+{
+#ifdef __TARGET_ARCH_x86
+	return regs->orig_ax;
+#else
+	return regs->syscallno;
+#endif
+}
+
+static __always_inline __u64 call_arg(struct pt_regs *regs, int i)
+{
+#ifdef __TARGET_ARCH_x86
+	switch (i) {
+	case 0:
+		return regs->di;
+	case 1:
+		return regs->si;
+	case 2:
+		return regs->dx;
+	case 3:
+		return regs->r10;
+	case 4:
+		return regs->r8;
+	default:
+		return regs->r9;
+	}
+#else
+	return i ? regs->regs[i] : regs->orig_x0;
+#endif
+}
+
+#endif

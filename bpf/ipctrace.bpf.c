@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * All that traces, as one object. Not linked from several with `bpftool gen object`: the linker of
+ * bpftool 7.1 (Debian 12) refuses a kfunc that more than one of them uses, and bpf_rdonly_cast() is
+ * used on every hot path.
+ */
+#include "core.bpf.c"
+#include "ledger.bpf.c"
+#include "rw.bpf.c"
+#include "scope.bpf.c"

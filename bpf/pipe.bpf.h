@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Pipes and FIFOs: one struct pipe_inode_info, a ring of buffers, behind file->private_data of both.
+ */
+#ifndef IPCTRACE_PIPE_BPF_H
+#define IPCTRACE_PIPE_BPF_H
+
+#include "compat.bpf.h"
+
+#define PIPE_PAGE_SHIFT 12
+
+static __always_inline enum mech pipe_mech(__u64 inode)
+{
+	__u64 sb = (__u64)PEEK(struct inode, inode, i_sb);
+
+	return PEEK(struct super_block, sb, s_magic) == PIPEFS_MAGIC ? MECH_PIPE : MECH_FIFO;
+}
+
+static __always_inline __u64 pipe_of(__u64 file)
+{
+	return (__u64)PEEK(struct file, file, private_data);
+}
+
+/* As F_GETPIPE_SZ says. */
+static __always_inline __u64 pipe_capacity(__u64 file)
+{
+	return (__u64)PEEK(struct pipe_inode_info, pipe_of(file), max_usage) << PIPE_PAGE_SHIFT;
+}
+
+struct pipe_sum {
+	__u64 bufs;
+	__u32 at, end, mask;
+	__u64 bytes;
+};
+
+static __always_inline __u64 pipe_buffer(__u64 bufs, __u32 i)
+{
+	return bufs + (__u64)i * bpf_core_type_size(struct pipe_buffer);
+}
+
+static __always_inline bool pipe_sum_step(struct pipe_sum *s)
+{
+	if (s->at == s->end)
+		return false;
+	s->bytes += PEEK(struct pipe_buffer, pipe_buffer(s->bufs, s->at & s->mask), len);
+	s->at++;
+	return true;
+}
+
+static long pipe_sum_more(__u32 i, struct pipe_sum *s)
+{
+	return !pipe_sum_step(s);
+}
+
+/*
+ * What lies in the pipe at this moment. Its lock is not held: a reader or writer on the other CPU may
+ * be halfway. Who draws conclusions must bear with that.
+ */
+static __always_inline void pipe_view(__u64 file, struct ring_view *v)
+{
+	__u64 pipe = pipe_of(file);
+	struct pipe_sum s = {};
+	__u32 i;
+
+	v->head = PEEK(struct pipe_inode_info, pipe, head);
+	v->tail = PEEK(struct pipe_inode_info, pipe, tail);
+	v->first = v->last = 0;
+	s.bufs = (__u64)PEEK(struct pipe_inode_info, pipe, bufs);
+	s.mask = PEEK(struct pipe_inode_info, pipe, ring_size) - 1;
+	s.at = v->tail;
+	s.end = v->head;
+	if (v->head != v->tail) {
+		__u64 b = pipe_buffer(s.bufs, (v->head - 1) & s.mask);
+
+		v->first = PEEK(struct pipe_buffer, pipe_buffer(s.bufs, v->tail & s.mask), offset);
+		v->last = PEEK(struct pipe_buffer, b, offset) + PEEK(struct pipe_buffer, b, len);
+	}
+	for (i = 0; i < 16; i++)
+		if (!pipe_sum_step(&s))
+			break;
+	if (s.at != s.end && s.end - s.at <= 1 << 20)
+		bpf_loop(s.end - s.at, pipe_sum_more, &s, 0);
+	v->bytes = s.bytes;
+}
+
+/* After a write: may there be more in it than ever before? Most writes end here. */
+static __always_inline bool pipe_fill_rises(const struct chan_row *c, __u64 file)
+{
+	__u64 pipe = pipe_of(file), b;
+	__u32 tail = PEEK(struct pipe_inode_info, pipe, tail);
+	__u32 slots = PEEK(struct pipe_inode_info, pipe, head) - tail;
+
+	if (slots == 1) {
+		tail &= PEEK(struct pipe_inode_info, pipe, ring_size) - 1;
+		b = pipe_buffer((__u64)PEEK(struct pipe_inode_info, pipe, bufs), tail);
+		return PEEK(struct pipe_buffer, b, len) > c->highwater;
+	}
+	return (__u64)slots << PIPE_PAGE_SHIFT > c->highwater && c->highwater < c->capacity;
+}
+
+#endif

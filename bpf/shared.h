@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What the BPF objects and the collector share beside the records: settings, keys, and the state
+ * that hangs on a task. Nothing of this is ever written to a recording.
+ */
+#ifndef IPCTRACE_SHARED_H
+#define IPCTRACE_SHARED_H
+
+#include "record.h"
+
+#ifndef __VMLINUX_H__
+struct bpf_spin_lock {
+	__u32 val;
+};
+#endif
+
+#define NR_CALLS 512 /* power of two above every syscall number */
+
+enum scope { SCOPE_ALL = 1, SCOPE_PIDS = 2, SCOPE_CGROUP = 4, SCOPE_COMM = 8 };
+
+/*
+ * A glob over at most COMM_LEN - 1 characters as a bit-parallel automaton: in state bit i the first i
+ * elements of the pattern have matched; `*` keeps its bit.
+ */
+struct glob {
+	__u32 star; /* bit i: element i is a `*` */
+	__u32 end; /* bit of the last state */
+	__u32 take[256]; /* bit i: element i takes this byte */
+};
+
+struct settings {
+	__u32 scope; /* enum scope */
+	__u64 cgroup; /* id */
+	__u32 cgroup_level;
+	__u32 mechs; /* bit per enum mech */
+	__u8 ops; /* a record per operation */
+	__u8 life; /* a record per fork, exec, exit, channel */
+	__u8 casts; /* bpf_rdonly_cast() exists: plain loads instead of probe reads */
+	__u8 _pad;
+	__u32 nr_procs, nr_tasks, nr_chans, nr_edges, nr_ledgers; /* rows */
+	struct glob comm[4];
+	__u32 nr_comms;
+};
+
+enum table { TABLE_PROCS, TABLE_TASKS, TABLE_CHANS, TABLE_EDGES, TABLE_LEDGERS, TABLE_MAX };
+
+/* The one row of `engine`. */
+struct engine {
+	__u32 next_id; /* of processes, tasks and channels alike; never used again */
+	__u32 used[TABLE_MAX]; /* rows ever handed out by counting up */
+	__u32 self; /* pid of the tracer, as the kernel counts them */
+	__u32 rescan; /* a task came into scope whose threads are not known yet */
+	__u64 seen; /* calls of tasks that have ended, see task_state.seen */
+	__u64 jiffies, ktime; /* taken together, to turn jiffies into time */
+	__u64 loss[LOSS_MAX];
+};
+
+struct edge_key {
+	__u32 task; /* id */
+	__u32 chan; /* id */
+	__u32 role;
+	__u32 _pad;
+};
+
+/* A file that the thread used lately. */
+struct fd_cache {
+	__u64 file; /* address */
+	__u64 ident; /* of its inode: the address alone may be another file's by now */
+	__u32 chan; /* row + 1; 0: not a channel that is watched */
+	__u32 edge[ROLE_MAX]; /* row + 1; 0: none yet */
+	__u32 chan_id;
+};
+
+enum act_flags { ACT_NONBLOCK = 1, ACT_SLEPT = 2 };
+
+/* What a call does to one channel. */
+struct act {
+	__u32 edge; /* row + 1; 0: nothing */
+	__u32 chan; /* row + 1 */
+	__u32 role;
+	__u32 flags; /* enum act_flags */
+	__u64 file;
+};
+
+#define FD_CACHE 16 /* power of two */
+#define ACTS 2 /* splice has two files */
+
+enum task_flags { TASK_COMPAT = 1 };
+
+struct task_state {
+	__u32 task; /* row */
+	__u32 task_id;
+	__u32 proc; /* row */
+	__u32 proc_id;
+	__u32 why; /* enum scope: what put it in scope */
+	__u32 flags; /* enum task_flags */
+	__u64 seen; /* calls on channels, counted where they are first noticed */
+	/* Only of a call that sleeps: noted then, used and cleared when it ends. */
+	__u32 call; /* syscall number + 1 */
+	__u32 waits; /* which of acts[] it waits for */
+	__u64 slept_since; /* 0: runs */
+	__u64 slept; /* in this call so far */
+	struct act acts[ACTS];
+	struct fd_cache cache[FD_CACHE];
+};
+
+/*
+ * Who put which bytes into a channel that has several writers. Positions count the bytes ever put
+ * in; an entry ends where the next begins. See ledger.bpf.c.
+ */
+#define LEDGER_ENTRIES 256 /* power of two */
+#define LEDGER_DEBTS 8
+
+struct ledger_entry {
+	__u64 end;
+	__u32 writer;
+	__u32 _pad;
+};
+
+struct ledger_debt {
+	__u64 start, end;
+	__u32 reader;
+	__u32 shared;
+};
+
+/* What a byte channel looks like from outside, to see whether anybody else changed it. */
+struct ring_view {
+	__u32 head, tail; /* of its buffers */
+	__u32 first; /* offset in the oldest buffer */
+	__u32 last; /* end in the newest one */
+	__u64 bytes;
+};
+
+struct ledger {
+	struct bpf_spin_lock lock;
+	__u32 chan; /* id */
+	__u32 head, tail; /* of entries */
+	__u64 wpos, rpos;
+	__u64 taint; /* below this position nothing is known */
+	struct ring_view base; /* after the last call that was accounted for */
+	__u32 fresh; /* nothing entered yet */
+	__u32 dirty; /* somebody changed it whose call has not ended yet */
+	__u32 walkers; /* readers that are looking through the entries */
+	__u32 nr_debts;
+	struct ledger_debt debts[LEDGER_DEBTS]; /* read before its write was seen to end */
+	struct ledger_entry entries[LEDGER_ENTRIES];
+};
+
+/* What an iterator writes for each open file that is a channel. */
+struct snap_file {
+	struct chan_key key;
+	__u32 pid;
+	__u32 modes; /* bit per enum role */
+	__u64 start_ns;
+};
+
+#endif

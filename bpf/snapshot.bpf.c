@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * What was there before the trace: tasks, and the channels that they hold. Loaded beside the
+ * tracing programs with their maps in place of the ones defined here.
+ */
+#include "chan.bpf.h"
+#include "comm.bpf.h"
+#include "task.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define TARGET_DEPTH 16
+
+static __always_inline bool in_target(struct task_struct *task)
+{
+	struct cgroup *cgrp = BPF_CORE_READ(task, cgroups, dfl_cgrp);
+
+	for (int i = 0; i < TARGET_DEPTH && cgrp; i++) {
+		if (BPF_CORE_READ(cgrp, kn, id) == cfg.cgroup)
+			return true;
+		cgrp = (struct cgroup *)BPF_CORE_READ(cgrp, self.parent);
+	}
+	return false;
+}
+
+/* Each thread that is in scope by what it is now. */
+SEC("iter/task")
+int snap_task(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	__u32 why = 0, flags = PROC_INITIAL, tgid;
+	struct engine *en = the_engine();
+
+	if (en)
+		en->self = bpf_get_current_pid_tgid() >> 32; /* who reads an iterator runs it */
+	if (!task || task->flags & PF_KTHREAD || state_of(task))
+		return 0;
+	tgid = task->tgid;
+	if (cfg.scope & SCOPE_ALL)
+		why |= SCOPE_ALL;
+	if (cfg.scope & SCOPE_PIDS && bpf_map_lookup_elem(&scope_pids, &tgid)) {
+		why |= SCOPE_PIDS;
+		flags |= PROC_ROOT;
+	}
+	if (cfg.scope & SCOPE_CGROUP && in_target(task))
+		why |= SCOPE_CGROUP;
+	if (cfg.scope & SCOPE_COMM && comm_matches(task->comm))
+		why |= SCOPE_COMM;
+	if (why)
+		task_join(task, why, flags);
+	return 0;
+}
+
+/* Each channel that a task in scope holds. */
+SEC("iter/task_file")
+int snap_chan(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct ring_view v;
+	struct chan_row *c;
+	__u32 row;
+
+	if (!task || !file || !state_of(task->group_leader))
+		return 0;
+	row = chan_row_of((__u64)file, CHAN_PREEXISTING);
+	c = chan_at(row);
+	if (row >= NO_ROOM || !c || c->found_bytes || c->first_writer)
+		return 0;
+	pipe_view((__u64)file, &v);
+	c->found_bytes = v.bytes;
+	if (v.bytes > c->highwater)
+		c->highwater = v.bytes;
+	return 0;
+}
+
+/* Who holds a channel that is known. */
+SEC("iter/task_file")
+int snap_holder(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct snap_file out = {};
+	struct file *file = ctx->file;
+	struct engine *en = the_engine();
+
+	if (!task || !file || !en || (__u32)task->tgid == en->self)
+		return 0;
+	if (chan_key_of((__u64)file, &out.key) == MECH_NONE ||
+	    !bpf_map_lookup_elem(&chan_rows, &out.key))
+		return 0;
+	out.pid = task->tgid;
+	out.start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
+	if (file->f_mode & FMODE_WRITE)
+		out.modes |= 1 << ROLE_WRITE;
+	if (file->f_mode & FMODE_READ)
+		out.modes |= 1 << ROLE_READ;
+	bpf_seq_write(ctx->meta->seq, &out, sizeof(out));
+	return 0;
+}
+
+/* At the end: what living tasks have seen. */
+SEC("iter/task")
+int snap_seen(struct bpf_iter__task *ctx)
+{
+	struct engine *en = the_engine();
+	struct task_struct *task = ctx->task;
+	struct task_state *ts;
+
+	if (!task || !en)
+		return 0;
+	ts = state_of(task);
+	if (!ts)
+		return 0;
+	__sync_fetch_and_add(&en->seen, ts->seen);
+	ts->seen = 0;
+	return 0;
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Processes and threads coming into scope. */
+#ifndef IPCTRACE_TASK_BPF_H
+#define IPCTRACE_TASK_BPF_H
+
+#include "path.bpf.h"
+#include "table.bpf.h"
+
+static __always_inline struct proc_row *proc_at(__u32 row)
+{
+	return bpf_map_lookup_elem(&procs, &row);
+}
+
+static __always_inline struct task_state *state_of(struct task_struct *task)
+{
+	return bpf_task_storage_get(&task_states, task, 0, 0);
+}
+
+static __always_inline void proc_set_exe(struct proc_row *p, struct task_struct *task)
+{
+	__u64 exe = (__u64)BPF_CORE_READ(task, mm, exe_file);
+	__u32 n;
+
+	if (!exe)
+		return;
+	n = path_names(exe + bpf_core_field_offset(struct file, f_path), p->exe);
+	p->exe_len = n;
+	if (n >> 16)
+		p->flags |= PROC_CUT;
+}
+
+/* A process row for a thread group; like: whose program it runs so far, or NULL. */
+static __always_inline __u32 proc_begin(struct task_struct *task, const struct proc_row *like,
+					__u32 flags)
+{
+	struct engine *en = the_engine();
+	struct proc_row *p;
+	__u32 row;
+
+	if (!en)
+		return NO_ROW;
+	row = new_row(en, &free_procs, TABLE_PROCS, cfg.nr_procs);
+	p = proc_at(row);
+	if (row == NO_ROW || !p) {
+		lose(LOSS_NO_PROC, 1);
+		return NO_ROW;
+	}
+	if (like) {
+		bpf_probe_read_kernel(p, sizeof(*p), like);
+		p->parent = like->id;
+		flags |= like->flags & (PROC_COMPAT | PROC_CUT);
+	} else {
+		p->parent = 0;
+		p->exe_len = p->args_len = 0;
+		proc_set_exe(p, task);
+	}
+	p->flags |= flags;
+	if (like)
+		p->flags = flags;
+	p->pid = task->tgid;
+	p->ppid = BPF_CORE_READ(task, real_parent, tgid);
+	p->start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
+	p->exit_ns = 0;
+	p->wait_status = 0;
+	p->threads = 0;
+	p->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	p->uid = BPF_CORE_READ(task, cred, uid.val);
+	p->pidns = BPF_CORE_READ(task, nsproxy, pid_ns_for_children, ns.inum);
+	BPF_CORE_READ_INTO(&p->comm, task, group_leader, comm);
+	p->id = new_id(en);
+	return row;
+}
+
+/* A thread of the process in that row comes into scope. */
+static __always_inline struct task_state *task_begin(struct task_struct *task, __u32 proc,
+						     __u32 why)
+{
+	struct engine *en = the_engine();
+	struct proc_row *p = proc_at(proc);
+	struct task_state *ts;
+	struct task_row *t;
+	__u32 row;
+
+	if (!en || !p)
+		return NULL;
+	row = new_row(en, &free_tasks, TABLE_TASKS, cfg.nr_tasks);
+	t = bpf_map_lookup_elem(&tasks, &row);
+	if (row == NO_ROW || !t) {
+		lose(LOSS_NO_PROC, 1);
+		return NULL;
+	}
+	ts = bpf_task_storage_get(&task_states, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!ts) {
+		bpf_map_push_elem(&free_tasks, &row, 0);
+		lose(LOSS_NO_PROC, 1);
+		return NULL;
+	}
+	t->proc = p->id;
+	t->tid = task->pid;
+	t->dead = 0;
+	t->id = new_id(en);
+	ts->task = row;
+	ts->task_id = t->id;
+	ts->proc = proc;
+	ts->proc_id = p->id;
+	ts->why = why;
+	ts->flags = p->flags & PROC_COMPAT ? TASK_COMPAT : 0;
+	__sync_fetch_and_add(&p->threads, 1);
+	return ts;
+}
+
+/* A task that this trace did not watch so far, alone or as a thread of one that it does. */
+static __always_inline struct task_state *task_join(struct task_struct *task, __u32 why,
+						    __u32 flags)
+{
+	struct engine *en = the_engine();
+	struct task_state *leader;
+	__u32 proc;
+
+	if (!en || (__u32)task->tgid == en->self)
+		return NULL;
+	leader = task->pid == task->tgid ? NULL : state_of(task->group_leader);
+	proc = leader ? leader->proc : proc_begin(task, NULL, flags);
+	return proc == NO_ROW ? NULL : task_begin(task, proc, why);
+}
+
+#endif
