@@ -13,7 +13,7 @@ VARIANTS = {
     "fifo-many-writers": ["", "writers=20 records=10 record=100"],
     "fifo-unused": ["", "open=ends", "procs=10"],
     "fifo-reopen": ["", "rounds=10 discard=0"],
-    "fifo-two-same-name": ["", "bytes=100000"],
+    "fifo-two-same-name": ["", "bytes=1"],
     "fifo-nonblock": ["", "count=10"],
 }
 

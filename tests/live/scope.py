@@ -182,6 +182,8 @@ def by_cgroup(t):
     try:
         trace_cgroup(t, group)
     finally:
+        for child in t.children:
+            child.kill()
         wait_for(lambda: not read_text(os.path.join(group, "cgroup.procs")), "the cgroup to empty")
         os.rmdir(group)
 
