@@ -62,7 +62,8 @@ def short_lived(t):
 def one_byte_calls(options, complete):
     def run(t):
         count = pick(2000000, 50000)
-        graph = trace_workload(t, "pipe-ops", ["count=%d" % count, "size=1"], options, 120, complete)
+        params = ["count=%d" % count, "size=1"]
+        graph = trace_workload(t, "pipe-ops", params, options, 120, complete)
         check_equal(graph.totals()["write_ops"], count, "number of writes")
         others = {k: n for k, n in graph.lost["by_cause"].items() if k != "ring_operation" and n}
         check_equal(others, {}, "losses of anything but operation records")

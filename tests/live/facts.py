@@ -5,7 +5,7 @@ import os
 import subprocess
 
 import lib
-from lib import Failure, check, check_equal, errors
+from lib import Failure, check_equal, errors
 
 MECHANISMS = ("pipe", "fifo")
 

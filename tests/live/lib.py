@@ -17,7 +17,8 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 IPCTRACE = os.environ.get("IPCTRACE", os.path.join(ROOT, "build", "ipctrace"))
 WORKLOAD = os.environ.get("IPCTRACE_WORKLOAD", os.path.join(ROOT, "build", "workload"))
-VM = os.environ.get("IPCTRACE_VM", "") not in ("", "0")  # the VM runner puts the kernel's name there
+# The VM runner puts the kernel's name there.
+VM = os.environ.get("IPCTRACE_VM", "") not in ("", "0")
 SLOW = float(os.environ.get("IPCTRACE_SLOW", "10" if VM else "1"))
 PYTHON = sys.executable or "/usr/bin/python3"
 
@@ -93,7 +94,7 @@ def last_line(text):
 
 
 class Child:
-    """A process in a session of its own, its stdout and stderr in files (a pipe would be traced)."""
+    """A process in a session of its own, its output in files (a pipe would be traced)."""
 
     def __init__(self, argv, out_dir, name, stdin=None, stdout=None, env=None, preexec=None):
         self.argv = argv
