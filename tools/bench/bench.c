@@ -27,12 +27,15 @@ const char *const variant_names[VAR_MAX] = {
 	[VAR_STRACE] = "strace",
 };
 
+#define SELDOM 10 /* the seldom loads are run in every tenth round */
+
 struct bench {
 	struct results r;
 	struct worker worker;
 	struct probes *probes;
 	unsigned int blocks, rounds; /* rounds of a block */
 	unsigned int block;
+	unsigned int fails[VAR_MAX];
 	double deadline;
 	bool quick;
 };
@@ -51,18 +54,23 @@ static bool late(const struct bench *b)
 	return stop || now_ns() > b->deadline;
 }
 
-static void add_sample(struct bench *b, enum variant_id v, enum load_id l, double ns)
+static void keep_min(double *min, double ns)
 {
-	struct cell *c = &b->r.cell[v][l];
-	double *half = &c->half[b->block % 2];
+	if (ns > 0 && (!*min || ns < *min))
+		*min = ns;
+}
 
-	if (ns <= 0)
-		return;
-	if (!c->min || ns < c->min)
-		c->min = ns;
-	if (!*half || ns < *half)
-		*half = ns;
-	c->rounds++;
+static void add_samples(struct bench *b, enum variant_id v, const double *ns, unsigned int rounds)
+{
+	for (int l = 0; l < LOAD_MAX; l++) {
+		struct cell *c = &b->r.cell[v][l];
+
+		if (ns[l] <= 0)
+			continue;
+		keep_min(&c->min, ns[l]);
+		keep_min(&c->half[b->block % 2], ns[l]);
+		c->rounds += loads[l].seldom && rounds > 1 ? rounds / SELDOM : rounds;
+	}
 }
 
 /* strace makes a call a hundred times slower; and starting perf takes longer than a round */
@@ -71,21 +79,26 @@ static unsigned int ops_of(enum variant_id v, enum load_id l)
 	unsigned int ops = loads[l].ops;
 
 	if (v == VAR_STRACE || v == VAR_PERF)
-		return loads[l].per_block ? 0 : ops / 10;
+		return loads[l].seldom ? 0 : ops / 10;
 	return ops;
 }
 
-static void run_loads(struct bench *b, enum variant_id v, bool per_block, double *ns)
+static bool is_seldom(const struct bench *b, unsigned int round)
+{
+	return !b->quick && round % SELDOM == SELDOM - 1;
+}
+
+static void run_loads(struct bench *b, enum variant_id v, bool seldom, double *ns)
 {
 	for (int l = 0; l < LOAD_MAX; l++) {
-		unsigned int ops = loads[l].per_block == per_block ? ops_of(v, l) : 0;
+		unsigned int ops = !loads[l].seldom || seldom ? ops_of(v, l) : 0;
 
 		ns[l] = ops ? worker__run(&b->worker, l, ops) : 0;
 	}
 }
 
 /* Samples count only if nobody else's tracer came or was there meanwhile. */
-static void probe_round(struct bench *b, bool per_block)
+static void probe_round(struct bench *b, bool seldom)
 {
 	double ns[VAR_PROBES][LOAD_MAX] = { 0 };
 	unsigned int others = links__count();
@@ -97,7 +110,7 @@ static void probe_round(struct bench *b, bool per_block)
 			b->r.missing[v] = "cannot be attached here";
 			continue;
 		}
-		run_loads(b, v, per_block, ns[v]);
+		run_loads(b, v, seldom, ns[v]);
 		probes__detach(b->probes);
 	}
 	others += links__count();
@@ -105,35 +118,30 @@ static void probe_round(struct bench *b, bool per_block)
 		b->r.dirty++;
 		return;
 	}
-	for (int v = 0; v < (int)VAR_PROBES; v++) {
-		for (int l = 0; l < LOAD_MAX; l++)
-			add_sample(b, v, l, ns[v][l]);
-	}
-	if (!per_block)
-		b->r.rounds++;
+	for (int v = 0; v < (int)VAR_PROBES; v++)
+		add_samples(b, v, ns[v], 1);
+	b->r.rounds++;
 }
 
-static void peer_rounds(struct bench *b, struct peer *p)
+/* The fastest of the block's rounds, and how many there were. */
+static unsigned int peer_rounds(struct bench *b, struct peer *p, double *min)
 {
-	unsigned int links = links__count();
-	unsigned int rounds = b->rounds;
+	unsigned int links = links__count(), rounds = b->rounds, clean = 0;
 	double ns[LOAD_MAX];
 
 	if (p->variant == VAR_STRACE || p->variant == VAR_PERF)
 		rounds = rounds / 10 + 1;
-	for (unsigned int i = 0; i <= rounds && !stop; i++) {
-		bool per_block = i == rounds;
-
-		if (per_block && b->quick)
-			break;
-		run_loads(b, p->variant, per_block, ns);
+	for (unsigned int i = 0; i < rounds && !stop; i++) {
+		run_loads(b, p->variant, is_seldom(b, i), ns);
 		if (links__count() != links) {
 			b->r.dirty++;
 			continue;
 		}
+		clean++;
 		for (int l = 0; l < LOAD_MAX; l++)
-			add_sample(b, p->variant, l, ns[l]);
+			keep_min(&min[l], ns[l]);
 	}
+	return clean;
 }
 
 /* Why the tracer could not be measured; its own words are the best explanation. */
@@ -151,13 +159,16 @@ static void peer_failed(struct bench *b, struct peer *p, const char *why)
 	fprintf(stderr, "bench: %s %s: %s\n", variant_names[p->variant], why, line);
 	if (f)
 		fclose(f);
-	b->r.missing[p->variant] = why;
+	b->fails[p->variant]++;
+	if (!b->r.cell[p->variant][LOAD_PIPE].min)
+		b->r.missing[p->variant] = b->fails[p->variant] < 2 ? NULL : why;
 }
 
 static void peer_block(struct bench *b, enum variant_id v)
 {
+	double min[LOAD_MAX] = { 0 };
+	unsigned int rounds;
 	struct peer p;
-	long long counted, least;
 
 	if (links__count()) {
 		b->r.dirty += b->rounds;
@@ -172,14 +183,14 @@ static void peer_block(struct bench *b, enum variant_id v)
 		peer_failed(b, &p, "did not begin to trace");
 		goto out;
 	}
-	peer_rounds(b, &p);
-	if (v == VAR_IPCTRACE && b->block == 0)
+	rounds = peer_rounds(b, &p, min);
+	if (v == VAR_IPCTRACE && !b->r.stats.nr)
 		stats__measure(&b->r.stats, &p, &b->worker);
 	peer__stop(&p);
 	/* It was measured only if it did the work. */
-	least = (long long)b->rounds * 2 * ops_of(v, LOAD_PIPE) * (v < VAR_PERF);
-	counted = peer__counted(&p, &b->worker);
-	if (counted >= 0 && counted < least)
+	if (peer__counted_all(&p, &b->worker))
+		add_samples(b, v, min, rounds);
+	else
 		peer_failed(b, &p, "did not count all calls");
 out:
 	peer__clean(&p);
@@ -188,11 +199,9 @@ out:
 static void run_block(struct bench *b)
 {
 	for (unsigned int i = 0; i < b->rounds && !stop; i++)
-		probe_round(b, false);
-	if (!b->quick && !stop)
-		probe_round(b, true);
+		probe_round(b, is_seldom(b, i));
 	for (int v = VAR_PROBES; v < VAR_MAX; v++) {
-		if (!b->r.missing[v] && !late(b))
+		if (!b->r.missing[v] && b->fails[v] < 2 && !late(b))
 			peer_block(b, v);
 	}
 }

@@ -29,7 +29,8 @@ struct load {
 	const char *name, *help;
 	unsigned int ops; /* in a round */
 	unsigned int calls; /* system calls in an operation; 0: not known */
-	bool per_block; /* too slow to start for every round */
+	unsigned int rw; /* of them, reads and writes of one byte by the worker itself */
+	bool seldom; /* too slow to start for every round */
 	double (*run)(unsigned int ops); /* ns per operation; in the worker. Negative: cannot */
 };
 
@@ -43,6 +44,7 @@ struct worker {
 	pid_t pid;
 	pid_t echo[2]; /* on the same core, on another one */
 	int ask, answer;
+	long long calls, bytes; /* reads and writes that it has made so far, at least */
 };
 
 int worker__start(struct worker *w);
@@ -84,6 +86,7 @@ struct peer {
 	char out[64]; /* a file with what it printed */
 	char data[64]; /* a file with what it traced */
 	int status; /* after peer__stop() */
+	long long calls, bytes; /* of the worker when the peer began to trace it */
 };
 
 const char *peer__missing(enum variant_id v); /* why it cannot run, NULL: it can */
@@ -91,8 +94,8 @@ int peer__start(struct peer *p, enum variant_id v, const struct worker *w);
 /* Wait until it really traces the worker: its system calls got slower than untraced ns. */
 int peer__wait_ready(struct peer *p, struct worker *w, double untraced);
 void peer__stop(struct peer *p);
-/* Reads and writes of the worker that it counted; -1: it does not tell. */
-long long peer__counted(const struct peer *p, const struct worker *w);
+/* False: it did not count all that the worker did since peer__wait_ready(). */
+bool peer__counted_all(const struct peer *p, const struct worker *w);
 void peer__clean(struct peer *p);
 
 /* The kernel's own measure of one program. */

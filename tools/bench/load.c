@@ -107,55 +107,63 @@ static double load_fork(unsigned int ops)
 	return (now_ns() - t) / ops;
 }
 
-/* Total time of a `perf bench` in ns, taken from its simple format. */
-static double perf_bench(const char *cmd, unsigned int ops)
+/* A number from what a `perf bench` prints: the one before the word unit. */
+static double perf_bench(const char *cmd, const char *unit)
 {
-	char line[256];
-	double sec = -1;
+	char line[256], word[32];
+	double n, found = -1;
 	FILE *f = popen(cmd, "re");
 
 	if (!f)
 		return -1;
-	while (fgets(line, sizeof(line), f))
-		sec = atof(line);
-	return pclose(f) || sec <= 0 ? -1 : sec * 1e9 / ops;
+	while (fgets(line, sizeof(line), f)) {
+		const char *num = strpbrk(line, "0123456789");
+
+		if (num && sscanf(num, "%lf %31s", &n, word) == 2 && !strcmp(word, unit))
+			found = n;
+	}
+	return pclose(f) ? -1 : found;
 }
 
 static double load_perf_pipe(unsigned int ops)
 {
 	char cmd[128];
 
-	snprintf(cmd, sizeof(cmd), "perf bench -f simple sched pipe -l %u 2>/dev/null", ops);
-	return perf_bench(cmd, ops);
+	snprintf(cmd, sizeof(cmd), "perf bench sched pipe -l %u 2>/dev/null", ops);
+	return perf_bench(cmd, "usecs/op") * 1e3;
 }
 
 static double load_perf_messaging(unsigned int ops)
 {
 	char cmd[128];
 
-	snprintf(cmd, sizeof(cmd), "perf bench -f simple sched messaging -p -g 1 -l %u 2>/dev/null",
-		 ops);
+	snprintf(cmd, sizeof(cmd), "perf bench sched messaging -p -g 1 -l %u 2>/dev/null", ops);
 	/* one group is 20 senders, each of which sends to 20 receivers */
-	return perf_bench(cmd, ops * 400);
+	return perf_bench(cmd, "[sec]") * 1e9 / (ops * 400);
 }
 
+#define LOAD(name, help, ops, calls, rw, seldom, run)   \
+	{                                               \
+		name, help, ops, calls, rw, seldom, run \
+	}
+
 const struct load loads[LOAD_MAX] = {
-	[LOAD_PIPE] = { "pipe", "1-byte write and read of a pipe in one process", 2000, 2, false,
-			load_pipe },
-	[LOAD_PINGPONG1] = { "pingpong-1", "round trip over two pipes, two processes on one core",
-			     500, 4, false, load_pingpong1 },
-	[LOAD_PINGPONG2] = { "pingpong-2", "round trip over two pipes, two processes on two cores",
-			     100, 4, false, load_pingpong2 },
-	[LOAD_GETPPID] = { "getppid", "getppid: does nothing", 2000, 1, false, load_getppid },
-	[LOAD_ZERO] = { "zero", "1-byte read of /dev/zero: a read, but no IPC", 2000, 1, false,
-			load_zero },
-	[LOAD_FILE] = { "file", "open and close of a regular file", 1000, 2, false, load_file },
-	[LOAD_FORK] = { "fork", "fork, exit and wait", 20, 0, false, load_fork },
-	[LOAD_PERF_PIPE] = { "perf-pipe", "perf bench sched pipe, a round trip", 10000, 4, true,
-			     load_perf_pipe },
-	[LOAD_PERF_MSG] = { "perf-messaging", "perf bench sched messaging -p, a message", 50, 2,
-			    true, load_perf_messaging },
+	LOAD("pipe", "1-byte write and read of a pipe in one process", 2000, 2, 2, 0, load_pipe),
+	LOAD("pingpong-1", "round trip over two pipes, two processes on one core", 500, 4, 2, 0,
+	     load_pingpong1),
+	LOAD("pingpong-2", "round trip over two pipes, two processes on two cores", 100, 4, 2, 0,
+	     load_pingpong2),
+	LOAD("getppid", "getppid: does nothing", 2000, 1, 0, 0, load_getppid),
+	LOAD("zero", "1-byte read of /dev/zero: a read, but no IPC", 2000, 1, 1, 0, load_zero),
+	LOAD("file", "open and close of a regular file", 1000, 2, 0, 0, load_file),
+	LOAD("fork", "fork, exit and wait", 20, 0, 0, 0, load_fork),
+	LOAD("perf-pipe", "perf bench sched pipe, a round trip on one core", 5000, 4, 0, 1,
+	     load_perf_pipe),
+	LOAD("perf-messaging", "perf bench sched messaging -p, a message, on one core", 100, 2, 0,
+	     1, load_perf_messaging),
 };
+
+#define WARM_UP(ops) ((ops) / 100 + 1)
 
 struct request {
 	uint32_t load, ops;
@@ -209,19 +217,13 @@ static void worker_main(int ask, int answer, int cpu)
 	struct request req;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	pin(cpu); /* perf's processes too: on several CPUs their times never repeat */
 	while (read(ask, &req, sizeof(req)) == sizeof(req)) {
 		const struct load *l = &loads[req.load];
-		cpu_set_t all;
 		double ns;
 
-		/* perf bench places its own processes */
-		if (l->per_block) {
-			memset(&all, 0xff, sizeof(all));
-			sched_setaffinity(0, sizeof(all), &all);
-		} else {
-			pin(cpu);
-			l->run(req.ops / 100 + 1);
-		}
+		if (!l->seldom)
+			l->run(WARM_UP(req.ops));
 		ns = l->run(req.ops);
 		must(write(answer, &ns, sizeof(ns)) == sizeof(ns));
 	}
@@ -273,5 +275,9 @@ double worker__run(struct worker *w, enum load_id load, unsigned int ops)
 		fprintf(stderr, "bench: the measured process ended\n");
 		exit(1);
 	}
+	if (!loads[load].seldom)
+		ops += WARM_UP(ops);
+	w->calls += (long long)loads[load].rw * ops + 2;
+	w->bytes += (long long)loads[load].rw * ops + sizeof(req) + sizeof(ns);
 	return ns;
 }
