@@ -135,7 +135,7 @@ struct results {
 
 double results__added(const struct results *r, enum variant_id v, enum load_id l);
 void results__print(const struct results *r, FILE *f);
-int results__json(const struct results *r, const char *file);
+int results__json(const struct results *r, FILE *f); /* closes it */
 /* Number of checks that failed. */
 int results__check(const struct results *r, FILE *f);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Programs that do nothing: what it costs only to be called. No tracer on these hooks is cheaper. */
+/* Programs that do nothing: what being called costs. No tracer on these hooks is cheaper. */
 #include "vmlinux.h"
 
 #include <bpf/bpf_helpers.h>

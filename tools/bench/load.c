@@ -195,6 +195,14 @@ static void choose_cpus(int *cpu, int *other)
 	}
 }
 
+/* Ctrl-C is for main(), which stops what it started in order. */
+static void detach_from_main(void)
+{
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
 static pid_t start_echo(int which, int cpu)
 {
 	char c;
@@ -204,7 +212,7 @@ static pid_t start_echo(int which, int cpu)
 	pid = fork();
 	if (pid)
 		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	detach_from_main();
 	if (cpu >= 0)
 		pin(cpu);
 	while (read(to_echo[which][0], &c, 1) == 1 && write(from_echo[which][1], &c, 1) == 1)
@@ -216,7 +224,7 @@ static void worker_main(int ask, int answer, int cpu)
 {
 	struct request req;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	detach_from_main();
 	pin(cpu); /* perf's processes too: on several CPUs their times never repeat */
 	while (read(ask, &req, sizeof(req)) == sizeof(req)) {
 		const struct load *l = &loads[req.load];

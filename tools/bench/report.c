@@ -194,14 +194,11 @@ static void json_stats(const struct stats *s, FILE *f)
 	fprintf(f, "\n  ]\n");
 }
 
-int results__json(const struct results *r, const char *file)
+int results__json(const struct results *r, FILE *f)
 {
-	FILE *f = fopen(file, "we");
 	struct utsname u;
 	bool bad;
 
-	if (!f)
-		return -errno;
 	uname(&u);
 	fprintf(f, "{\n  \"kernel\": \"");
 	for (const char *c = u.release; *c; c++)
