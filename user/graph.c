@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "graph_priv.h"
+#include "recfile.h"
 
 static const uint64_t no_errors[256];
 
@@ -218,12 +219,13 @@ uint32_t graph_parent_key(const struct graph *g, uint32_t key)
 
 static int fill_proc(struct proc *p, const struct proc_row *row)
 {
-	bool cut = row->flags & PROC_CUT;
+	bool args_cut = row->flags & PROC_CUT && row->args_len >= ARGS_LEN - 1;
+	bool exe_cut = row->flags & PROC_CUT && (!args_cut || row->exe_len >= PATH_LEN);
 	struct gproc *gp = &p->p;
 	size_t args_len = 0;
 	char *comm = strndup(row->comm, COMM_LEN);
-	char *exe = names_path(row->exe, row->exe_len, PATH_LEN, cut);
-	char *args = names_args(row->args, row->args_len, cut, &args_len);
+	char *exe = names_path(row->exe, row->exe_len, PATH_LEN, exe_cut);
+	char *args = names_args(row->args, row->args_len, args_cut, &args_len);
 
 	if (!comm || !exe || !args) {
 		free(comm);
@@ -375,20 +377,11 @@ static int handle_life(struct graph *g, const struct rec_life *rec)
 	return 0;
 }
 
-/* What a record must at least have; newer versions only append. */
-static const uint16_t min_len[] = {
-	[REC_META] = sizeof(struct rec_meta), [REC_PROC] = sizeof(struct rec_proc),
-	[REC_CHAN] = sizeof(struct rec_chan), [REC_EDGE] = sizeof(struct rec_edge),
-	[REC_FLOW] = sizeof(struct rec_flow), [REC_LOST] = sizeof(struct rec_lost),
-	[REC_LIFE] = sizeof(struct rec_life), [REC_OP] = sizeof(struct rec_op),
-	[REC_HOLDER] = sizeof(struct rec_holder), [REC_END] = sizeof(struct rec_end),
-};
-
 int graph__handle(struct graph *g, const struct rec_hdr *rec)
 {
 	if (rec->len < sizeof(*rec) || g->priv->finished)
 		return -EINVAL;
-	if (rec->type < sizeof(min_len) / sizeof(min_len[0]) && rec->len < min_len[rec->type])
+	if (rec->len < record_min_len(rec->type))
 		return -EINVAL;
 	switch (rec->type) {
 	case REC_META:

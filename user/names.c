@@ -67,8 +67,6 @@ char *names_args(const char *buf, size_t len, bool cut, size_t *out_len)
 	if (!s)
 		return NULL;
 	memcpy(s, buf, len);
-	/* Both flags and a full buffer, for the flag also speaks of exe. */
-	cut = cut && len >= ARGS_LEN - 1;
 	if (cut) {
 		if (len && !s[len - 1])
 			len--;

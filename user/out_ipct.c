@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A recording: the records as they come. */
-#include <errno.h>
-
 #include "out.h"
+#include "recfile.h"
 
-static int put_event(struct out *o, const struct rec_hdr *rec)
+static int begin(struct out *o)
 {
-	(void)o;
-	(void)rec;
-	return -ENOTSUP;
+	return recfile__write_header(o->f);
+}
+
+static int event(struct out *o, const struct rec_hdr *rec)
+{
+	return recfile__write(o->f, rec);
 }
 
 const struct out_ops out_ipct = {
 	.name = "ipct",
 	.extensions = "ipct",
-	.help = "a recording",
-	.event = put_event,
+	.help = "a recording, for ipctrace graph, report and dump",
+	.begin = begin,
+	.event = event,
 };
