@@ -74,6 +74,14 @@ const char *human__time(char buf[HUMAN_LEN], uint64_t ns)
 	return buf;
 }
 
+const char *human__moment(char buf[HUMAN_LEN], uint64_t ns)
+{
+	human__date(buf, ns);
+	buf[10] = ' ';
+	strcpy(buf + 19, " UTC");
+	return buf;
+}
+
 const char *human__date(char buf[HUMAN_LEN], uint64_t ns)
 {
 	time_t s = ns / 1000000000;

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dot.h"
+#include "dot_plan.h"
 #include "escape.h"
 #include "human.h"
 #include "mech.h"
@@ -20,25 +20,11 @@
 #include "words.h"
 
 #define LABEL_COLUMNS 32
+#define GROUP_COLUMNS 60
 #define LEGEND_COLUMNS 100
 #define FONT "DejaVu Sans"
+#define THICK 3
 #define GREY "#767676"
-
-/* Beyond these a layout is slow or unreadable; measured with Graphviz 2.42. */
-#define MOST_FOR_DOT 150
-#define MOST_FOR_FDP 400
-
-struct dot_priv {
-	const char **groups; /* sorted; cluster N is groups[N] */
-	size_t nr_groups;
-	uint64_t max_bytes;
-	const char *engine;
-};
-
-const char *dot__engine(size_t nr_nodes)
-{
-	return nr_nodes <= MOST_FOR_DOT ? "dot" : nr_nodes <= MOST_FOR_FDP ? "fdp" : "sfdp";
-}
 
 static void put_attr(FILE *f, const char *name, const char *value)
 {
@@ -61,38 +47,6 @@ static int put_short(FILE *f, const char *s, size_t columns)
 		return -ENOMEM;
 	escape__dot_label(f, cut);
 	free(cut);
-	return 0;
-}
-
-/* Where a process runs: the name of its cluster, NULL if it is in none. */
-static const char *group_of(const struct gproc *p)
-{
-	return p->container ? p->container : p->cgroup_path;
-}
-
-static int compare_strings(const void *a, const void *b)
-{
-	return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-static int find_groups(struct dot_priv *p, const struct graph *g)
-{
-	size_t nr = 0;
-
-	p->groups = calloc(g->nr_procs + 1, sizeof(*p->groups));
-	if (!p->groups)
-		return -ENOMEM;
-	for (size_t i = 0; i < g->nr_procs; i++)
-		if (group_of(g->procs[i]))
-			p->groups[nr++] = group_of(g->procs[i]);
-	if (nr)
-		qsort(p->groups, nr, sizeof(*p->groups), compare_strings);
-	for (size_t i = 0; i < nr; i++)
-		if (!p->nr_groups || strcmp(p->groups[p->nr_groups - 1], p->groups[i]))
-			p->groups[p->nr_groups++] = p->groups[i];
-	/* One box around everything says nothing. */
-	if (p->nr_groups < 2)
-		p->nr_groups = 0;
 	return 0;
 }
 
@@ -135,13 +89,13 @@ static int put_legend(FILE *f, const struct graph *g, const char *engine)
 
 	if (!command || !lost)
 		goto out;
-	fputs("\tlabel=\"", f);
+	fputs("\tlabel=\"\\l", f);
 	err = put_short(f, command, LEGEND_COLUMNS);
 	fputs("\\l", f);
 	escape__dot_label(f, m->host ? m->host : "unknown host");
 	fputs(", Linux ", f);
 	escape__dot_label(f, m->kernel ? m->kernel : "unknown");
-	fprintf(f, ", %s, %s\\l", m->started ? human__date(a, m->started) : "unknown time",
+	fprintf(f, ", %s, %s\\l", m->started ? human__moment(a, m->started) : "unknown time",
 		human__time(b, m->duration_ns));
 	for (char *const *s = m->filters; !err && s && *s; s++) {
 		fputs(s == m->filters ? "only " : ", ", f);
@@ -154,15 +108,17 @@ static int put_legend(FILE *f, const struct graph *g, const char *engine)
 		err = put_short(f, *s, LEGEND_COLUMNS);
 		fputs("\\l", f);
 	}
-	fprintf(f, "box: process; ellipse: channel; arrow: where the bytes went, thicker with more "
-		   "of them; layout: %s\\l\"\n", engine);
+	fprintf(f,
+		"box: process; ellipse: channel; arrow: where the bytes went, thicker with more "
+		"of them; layout: %s\\l\"\n",
+		engine);
 out:
 	free(command);
 	free(lost);
 	return err;
 }
 
-static int put_graph_attrs(struct out *o, const struct dot_priv *p)
+static int put_graph_attrs(struct out *o, const struct dot_plan *p)
 {
 	const struct gmeta *m = &o->g->meta;
 	char date[HUMAN_LEN];
@@ -174,8 +130,9 @@ static int put_graph_attrs(struct out *o, const struct dot_priv *p)
 	fprintf(f, "\tlayout=%s rankdir=LR nodesep=0.25 ranksep=0.4 pad=0.2 bgcolor=white\n",
 		p->engine);
 	if (strcmp(p->engine, "dot"))
-		fputs("\toverlap=prism splines=line outputorder=edgesfirst\n", f);
-	fputs("\tlabelloc=b labeljust=l fontsize=9 fontcolor=\"#333333\" fontname=\"" FONT "\"\n", f);
+		fputs("\toverlap=prism K=0.9 splines=line outputorder=edgesfirst\n", f);
+	fputs("\tlabelloc=b labeljust=l fontsize=9 fontcolor=\"#333333\" fontname=\"" FONT "\"\n",
+	      f);
 	fputs("\tid=ipctrace class=ipctrace tooltip=\"ipctrace\"\n\t", f);
 	put_attr(f, "version", m->version);
 	put_attr(f, "host", m->host);
@@ -198,23 +155,42 @@ static int put_graph_attrs(struct out *o, const struct dot_priv *p)
 
 static int begin(struct out *o)
 {
-	const struct graph *g = o->g;
-	struct dot_priv *p = calloc(1, sizeof(*p));
+	struct dot_plan *p = calloc(1, sizeof(*p));
 	int err;
 
 	o->priv = p;
 	if (!p)
 		return -ENOMEM;
-	err = find_groups(p, g);
+	err = dot_plan__make(p, o->g, o->engine);
 	if (err)
 		return err;
-	for (size_t i = 0; i < g->nr_edges; i++)
-		if (g->edges[i]->bytes > p->max_bytes)
-			p->max_bytes = g->edges[i]->bytes;
-	p->engine = o->engine ? o->engine : dot__engine(g->nr_procs + g->nr_chans);
 	fputs("digraph ipctrace {\n", o->f);
 	err = put_graph_attrs(o, p);
-	return err ? err : put_legend(o->f, g, p->engine);
+	return err ? err : put_legend(o->f, o->g, p->engine);
+}
+
+/* A cluster may be opened as often as it has something to hold. */
+static int open_group(struct out *o, size_t group)
+{
+	const struct dot_plan *p = o->priv;
+	FILE *f = o->f;
+	int err;
+
+	fputc('\t', f);
+	if (group == NO_GROUP)
+		return 0;
+	fprintf(f, "subgraph \"cluster_%zu\" { label=\"", group);
+	err = put_short(f, p->groups[group], GROUP_COLUMNS);
+	fprintf(f, "\" style=rounded color=\"%s\" fontcolor=\"%s\" fontsize=9", GREY, GREY);
+	fprintf(f, " labelloc=t id=\"g%zu\" class=\"group\" tooltip=\"", group);
+	escape__dot_label(f, p->groups[group]);
+	fputs("\"; ", f);
+	return err;
+}
+
+static void close_group(struct out *o, size_t group)
+{
+	fputs(group == NO_GROUP ? "\n" : " }\n", o->f);
 }
 
 static int put_proc_node(FILE *f, const struct gproc *proc)
@@ -222,8 +198,8 @@ static int put_proc_node(FILE *f, const struct gproc *proc)
 	char *label = proc__label(proc), *command;
 	int err;
 
-	command = proc->args_len ? escape__args(proc->args, proc->args_len) :
-				   strdup(proc->exe ? proc->exe : "");
+	command = proc->args_len ? escape__args(proc->args, proc->args_len)
+				 : strdup(proc->exe ? proc->exe : "");
 	if (!label || !command) {
 		err = -ENOMEM;
 		goto out;
@@ -249,38 +225,22 @@ out:
 
 static int put_proc(struct out *o, const struct gproc *proc)
 {
-	const struct dot_priv *p = o->priv;
-	const char *group = group_of(proc);
-	const char **found = NULL;
-	int err;
+	const size_t group = dot_plan__group(o->priv, proc);
+	int err = open_group(o, group);
 
-	if (group && p->nr_groups)
-		found = bsearch(&group, p->groups, p->nr_groups, sizeof(*p->groups),
-				compare_strings);
-	fputc('\t', o->f);
-	if (found) {
-		fprintf(o->f, "subgraph \"cluster_%zu\" { label=\"", found - p->groups);
-		err = put_short(o->f, group, 60);
-		if (err)
-			return err;
-		fprintf(o->f, "\" style=rounded color=\"%s\" fontcolor=\"%s\" fontsize=9", GREY, GREY);
-		fprintf(o->f, " labelloc=t id=\"g%zu\" class=\"group\" ", found - p->groups);
-		put_attr(o->f, "tooltip", group);
-		fputs("; ", o->f);
-	}
-	err = put_proc_node(o->f, proc);
-	fputs(found ? " }\n" : "\n", o->f);
+	if (!err)
+		err = put_proc_node(o->f, proc);
+	close_group(o, group);
 	return err;
 }
 
-static int put_chan(struct out *o, const struct gchan *c)
+static int put_chan_node(FILE *f, const struct gchan *c)
 {
 	const struct mech_desc *m = mech__get(c->row.key.mech);
 	char n[HUMAN_LEN];
-	FILE *f = o->f;
 	int err;
 
-	fprintf(f, "\t\"%s\" [label=\"", c->id);
+	fprintf(f, "\"%s\" [label=\"", c->id);
 	/* "pipe:[4711]" says what it is; a path does not. */
 	if (c->path)
 		fprintf(f, "%s\\n", m->name);
@@ -293,14 +253,27 @@ static int put_chan(struct out *o, const struct gchan *c)
 		fprintf(f, "\\nholds %s", human__exact(n, c->row.capacity));
 	if (c->row.capacity)
 		fprintf(f, ", at most %s were in it", human__exact(n, c->row.highwater));
-	fprintf(f, "\" shape=ellipse style=\"filled,%s\" fillcolor=white color=\"%s\" fontcolor=\"%s\"",
+	fprintf(f,
+		"\" shape=ellipse style=\"filled,%s\" fillcolor=white color=\"%s\" fontcolor=\"%s\"",
 		m->style, m->color, m->color);
 	fprintf(f, " fontsize=8 id=\"%s\" class=\"channel %s\" kind=channel", c->id, m->name);
 	put_attr(f, "mechanism", m->name);
 	put_attr(f, "name", c->name);
 	put_number(f, "capacity", c->row.capacity);
 	put_number(f, "highwater", c->row.highwater);
-	fputs("]\n", f);
+	fputs("]", f);
+	return err;
+}
+
+static int put_chan(struct out *o, const struct gchan *c)
+{
+	const struct dot_plan *p = o->priv;
+	const size_t group = p->chan_group[c->index];
+	int err = open_group(o, group);
+
+	if (!err)
+		err = put_chan_node(o->f, c);
+	close_group(o, group);
 	return err;
 }
 
@@ -313,7 +286,7 @@ static double log_2(uint64_t n)
 }
 
 /* 1 for nothing, 6 for the most; but ten bytes are no thick line where nothing has more. */
-static double pen_width(const struct dot_priv *p, uint64_t bytes)
+static double pen_width(const struct dot_plan *p, uint64_t bytes)
 {
 	const double most = log_2(p->max_bytes);
 
@@ -329,16 +302,19 @@ static void put_errors(FILE *f, const uint64_t *errors)
 			fprintf(f, "\\n%s ×%s", error__name(i, number), human__count(n, errors[i]));
 }
 
-static void put_edge_label(FILE *f, const struct gedge *e)
+static void put_edge_label(FILE *f, const struct gedge *e, bool brief, double width)
 {
 	char n[HUMAN_LEN], calls[HUMAN_LEN];
 
 	if (e->holder) {
-		fputs("open", f);
+		fputs(brief ? "" : "open", f);
 		return;
 	}
-	fprintf(f, "%s · %s call%s", human__bytes(n, e->bytes), human__count(calls, e->ops),
-		e->ops == 1 ? "" : "s");
+	fputs(human__bytes(n, e->bytes), f);
+	/* Where lines go anywhere, labels are in each other's way. */
+	if (brief)
+		return;
+	fprintf(f, "\\n%s call%s", human__count(calls, e->ops), e->ops == 1 ? "" : "s");
 	if (e->peeked_bytes)
 		fprintf(f, "\\n%s peeked", human__bytes(n, e->peeked_bytes));
 	if (e->blocked_ns)
@@ -346,6 +322,9 @@ static void put_edge_label(FILE *f, const struct gedge *e)
 	if (e->blocked_now)
 		fputs("\\nstill waiting", f);
 	put_errors(f, e->errors);
+	/* Graphviz puts labels as close to a thick line as to a thin one. */
+	if (width > THICK)
+		fputs("\\n ", f);
 }
 
 static int put_edge_tooltip(FILE *f, const struct gedge *e)
@@ -368,19 +347,23 @@ static int put_edge_tooltip(FILE *f, const struct gedge *e)
 static int put_edge(struct out *o, const struct gedge *e)
 {
 	const struct mech_desc *m = mech__get(e->chan->row.key.mech);
+	const struct dot_plan *p = o->priv;
 	const bool writes = e->role == ROLE_WRITE;
+	const double width = pen_width(p, e->bytes);
 	FILE *f = o->f;
 	int err;
 
 	fprintf(f, "\t\"%s\" -> \"%s\" [label=\"", writes ? e->proc->id : e->chan->id,
 		writes ? e->chan->id : e->proc->id);
-	put_edge_label(f, e);
+	put_edge_label(f, e, strcmp(p->engine, "dot"), width);
 	fputs("\" edgetooltip=\"", f);
 	err = put_edge_tooltip(f, e);
 	fputs("\" labeltooltip=\"", f);
 	err = err ? err : put_edge_tooltip(f, e);
 	fprintf(f, "\" color=\"%s\" style=\"%s\" penwidth=%.2f", e->holder ? GREY : m->color,
-		e->holder ? "dotted" : m->style, pen_width(o->priv, e->bytes));
+		e->holder ? "dotted" : m->style, width);
+	if (!dot_plan__same_row(p, o->g, e))
+		fputs(" constraint=false", f);
 	/* Nothing went there. */
 	if (!e->bytes)
 		fputs(" arrowhead=empty", f);
@@ -407,7 +390,8 @@ static int put_flow(struct out *o, const struct gflow *flow)
 
 	if (!outside || (!writes && flow->to != outside))
 		return 0;
-	fprintf(f, "\t\"%s\" -> \"%s\" [", writes ? outside->id : chan, writes ? chan : outside->id);
+	fprintf(f, "\t\"%s\" -> \"%s\" [", writes ? outside->id : chan,
+		writes ? chan : outside->id);
 	fprintf(f, "label=\"%s\" color=\"%s\"", human__bytes(n, flow->bytes), m->color);
 	fprintf(f, " style=dotted penwidth=%.2f class=\"outside\"",
 		pen_width(o->priv, flow->bytes));
@@ -433,10 +417,10 @@ static int put_last(struct out *o)
 
 static int end(struct out *o)
 {
-	struct dot_priv *p = o->priv;
+	struct dot_plan *p = o->priv;
 
 	if (p)
-		free(p->groups);
+		dot_plan__done(p);
 	free(p);
 	o->priv = NULL;
 	return 0;

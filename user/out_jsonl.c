@@ -11,6 +11,8 @@
 #include "json.h"
 #include "mech.h"
 #include "out.h"
+#include "recfile.h"
+#include "util.h"
 #include "words.h"
 
 static int begin(struct out *o)
@@ -197,20 +199,11 @@ static void put_holder(struct json *j, const struct rec_holder *r)
 	json__put_bool(j, "can_read", r->modes & 1U << ROLE_READ);
 }
 
-static const struct {
-	const char *name;
-	size_t size;
-} kinds[] = {
-	[REC_META] = { "trace", sizeof(struct rec_meta) },
-	[REC_PROC] = { "process", sizeof(struct rec_proc) },
-	[REC_CHAN] = { "channel", sizeof(struct rec_chan) },
-	[REC_EDGE] = { "edge", sizeof(struct rec_edge) },
-	[REC_FLOW] = { "flow", sizeof(struct rec_flow) },
-	[REC_LOST] = { "lost", sizeof(struct rec_lost) },
-	[REC_LIFE] = { "life", sizeof(struct rec_life) },
-	[REC_OP] = { "operation", sizeof(struct rec_op) },
-	[REC_HOLDER] = { "holder", sizeof(struct rec_holder) },
-	[REC_END] = { "end", sizeof(struct rec_end) },
+static const char *const kinds[] = {
+	[REC_META] = "trace", [REC_PROC] = "process", [REC_CHAN] = "channel",
+	[REC_EDGE] = "edge",  [REC_FLOW] = "flow",    [REC_LOST] = "lost",
+	[REC_LIFE] = "life",  [REC_OP] = "operation", [REC_HOLDER] = "holder",
+	[REC_END] = "end",
 };
 
 static void put_body(struct json *j, const struct rec_hdr *rec)
@@ -244,18 +237,17 @@ static int put_event(struct out *o, const struct rec_hdr *rec)
 	struct json *j = o->priv;
 	struct rec_meta whole;
 
-	if (!rec->type || rec->type >= sizeof(kinds) / sizeof(*kinds) || rec->len < sizeof(*rec))
+	/* Of a newer version, or damaged: not for us. */
+	if (!rec->type || rec->type >= ARRAY_SIZE(kinds) || rec->len < record_min_len(rec->type))
 		return 0;
-	/* A meta record ends where its text ends: what is not there is as good as zero. */
-	if (rec->len < kinds[rec->type].size) {
-		if (rec->type != REC_META)
-			return 0;
+	/* This one ends where its text ends. */
+	if (rec->type == REC_META && rec->len < sizeof(whole)) {
 		memset(&whole, 0, sizeof(whole));
 		memcpy(&whole, rec, rec->len);
 		rec = &whole.h;
 	}
 	json__object(j);
-	json__put_string(j, "type", kinds[rec->type].name);
+	json__put_string(j, "type", kinds[rec->type]);
 	json__put_u64(j, "time", rec->time);
 	put_body(j, rec);
 	json__close(j);

@@ -182,10 +182,10 @@ static int put_drawing(struct out *o, const char *format)
 		if (err != -ETIMEDOUT && err != -EIO)
 			return err;
 		warn_line("%s %s; %s", engines[i],
-			  err == -ETIMEDOUT ? "took too long to lay out the graph" :
-					      "could not draw the graph",
-			  i + 1 < NR_ENGINES ? "another layout is tried" :
-					       "write it as .dot, and draw that or a part of it");
+			  err == -ETIMEDOUT ? "took too long to lay out the graph"
+					    : "could not draw the graph",
+			  i + 1 < NR_ENGINES ? "another layout is tried"
+					     : "write it as .dot, and draw that or a part of it");
 	}
 	return err;
 }

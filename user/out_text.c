@@ -144,7 +144,7 @@ static void put_header(struct out *o)
 {
 	const struct gmeta *m = &o->g->meta;
 	struct priv *p = o->priv;
-	char a[HUMAN_LEN], b[HUMAN_LEN], c[HUMAN_LEN];
+	char a[HUMAN_LEN], b[HUMAN_LEN];
 	char *command = meta__command(m);
 	char *cut = escape__visible(command ? command : "", p->width);
 
@@ -155,16 +155,19 @@ static void put_header(struct out *o)
 	escape__text(o->f, m->host ? m->host : "unknown host");
 	fputs(", Linux ", o->f);
 	escape__text(o->f, m->kernel ? m->kernel : "unknown");
-	fprintf(o->f, ", %s, %s\n", m->started ? human__date(a, m->started) : "unknown time",
+	fprintf(o->f, ", %s, %s\n", m->started ? human__moment(a, m->started) : "unknown time",
 		human__time(b, m->duration_ns));
 	for (char *const *filter = m->filters; filter && *filter; filter++) {
 		fputs(filter == m->filters ? "only " : ", ", o->f);
 		escape__text(o->f, *filter);
 		fputs(filter[1] ? "" : "\n", o->f);
 	}
-	fprintf(o->f, "%s processes, %s channels, ", human__count(a, o->g->nr_procs),
-		human__count(b, o->g->nr_chans));
-	fprintf(o->f, "%s flows, %s\n", human__count(a, o->g->nr_flows), human__exact(c, p->bytes));
+	fprintf(o->f, "%s process%s, ", human__count(a, o->g->nr_procs),
+		o->g->nr_procs == 1 ? "" : "es");
+	fprintf(o->f, "%s channel%s, ", human__count(a, o->g->nr_chans),
+		o->g->nr_chans == 1 ? "" : "s");
+	fprintf(o->f, "%s flow%s, %s\n", human__count(a, o->g->nr_flows),
+		o->g->nr_flows == 1 ? "" : "s", human__exact(b, p->bytes));
 }
 
 static int begin(struct out *o)

@@ -130,8 +130,9 @@ static void put_losses(FILE *f, const struct graph *g)
 	}
 	if (!g->has_lost)
 		fputs("What was lost is not known: the account of it is missing\n", f);
-	else if (!some && !graph__complete(g))
-		fputs("LOST: something, of unknown cause\n", f);
+	else if (lost->seen > lost->delivered + lost->unfinished && !some)
+		fprintf(f, "LOST: %s calls that were seen to begin, of unknown cause\n",
+			human__count(n, lost->seen - lost->delivered - lost->unfinished));
 	else if (!some)
 		fprintf(f, "Nothing lost: all %s calls seen are counted\n",
 			human__count(n, lost->seen));
