@@ -211,13 +211,13 @@ static struct features_bpf *open_probe(const struct probe *p)
 
 	if (!skel)
 		return NULL;
-	bpf_object__for_each_program (prog, skel->obj) {
+	bpf_object__for_each_program(prog, skel->obj) {
 		const char *name = bpf_program__name(prog);
 
 		bpf_program__set_autoload(prog, !strcmp(name, p->prog) ||
 							(p->callee && !strcmp(name, p->callee)));
 	}
-	bpf_object__for_each_map (map, skel->obj)
+	bpf_object__for_each_map(map, skel->obj)
 		bpf_map__set_autocreate(map,
 					map == skel->maps.hits ||
 						(p->map && !strcmp(bpf_map__name(map), p->map)));
