@@ -173,4 +173,4 @@ FORCE:
 .PHONY: FORCE all tests setup demo test check-unit check-golden check-live check-vm check-format \
 	format bench install clean distclean help
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) -path $(B)/vm -prune -o -name '*.d' -type f -print 2>/dev/null)
