@@ -158,6 +158,11 @@ int dot_plan__make(struct dot_plan *p, const struct graph *g, const char *engine
 	for (size_t i = 0; i < g->nr_edges; i++)
 		if (g->edges[i]->bytes > p->max_bytes)
 			p->max_bytes = g->edges[i]->bytes;
+	for (int role = 0; role < ROLE_MAX; role++) {
+		p->outside[role] = calloc(g->nr_chans + 1, sizeof(*p->outside[role]));
+		if (!p->outside[role])
+			return -ENOMEM;
+	}
 	err = find_groups(p, g);
 	if (!err)
 		err = find_chan_groups(p, g);
@@ -171,4 +176,6 @@ void dot_plan__done(struct dot_plan *p)
 	free(p->groups);
 	free(p->chan_group);
 	free(p->row);
+	for (int role = 0; role < ROLE_MAX; role++)
+		free(p->outside[role]);
 }

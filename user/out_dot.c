@@ -23,6 +23,7 @@
 #define GROUP_COLUMNS 60
 #define LEGEND_COLUMNS 100
 #define FONT "DejaVu Sans"
+#define OUTSIDE_TIP "not traced, or before the trace"
 #define THICK 3
 #define GREY "#767676"
 
@@ -381,37 +382,52 @@ static int put_edge(struct out *o, const struct gedge *e)
 /* Somebody who was not watched has no edges, only flows. */
 static int put_flow(struct out *o, const struct gflow *flow)
 {
+	struct dot_plan *p = o->priv;
 	const struct gproc *outside = o->g->outside;
-	const struct mech_desc *m = mech__get(flow->chan->row.key.mech);
-	const bool writes = flow->from == outside;
-	const char *chan = flow->chan->id;
+
+	if (flow->from == outside)
+		p->outside[ROLE_WRITE][flow->chan->index] += flow->bytes + flow->shared_bytes;
+	if (flow->to == outside)
+		p->outside[ROLE_READ][flow->chan->index] += flow->bytes + flow->shared_bytes;
+	return 0;
+}
+
+static void put_outside_edge(struct out *o, const struct gchan *c, enum role role)
+{
+	const struct dot_plan *p = o->priv;
+	const struct mech_desc *m = mech__get(c->row.key.mech);
+	const uint64_t bytes = p->outside[role][c->index];
+	const char *id = o->g->outside->id;
 	char n[HUMAN_LEN];
 	FILE *f = o->f;
 
-	if (!outside || (!writes && flow->to != outside))
-		return 0;
-	fprintf(f, "\t\"%s\" -> \"%s\" [", writes ? outside->id : chan,
-		writes ? chan : outside->id);
-	fprintf(f, "label=\"%s\" color=\"%s\"", human__bytes(n, flow->bytes), m->color);
-	fprintf(f, " style=dotted penwidth=%.2f class=\"outside\"",
-		pen_width(o->priv, flow->bytes));
-	fprintf(f, " tooltip=\"not traced, or before the trace\" role=%s",
-		role__name(writes ? ROLE_WRITE : ROLE_READ));
+	if (!bytes)
+		return;
+	fprintf(f, "\t\"%s\" -> \"%s\" [", role == ROLE_WRITE ? id : c->id,
+		role == ROLE_WRITE ? c->id : id);
+	fprintf(f, "label=\"%s\" color=\"%s\"", human__bytes(n, bytes), m->color);
+	fprintf(f, " style=dotted penwidth=%.2f class=\"outside\"", pen_width(p, bytes));
+	fprintf(f, " edgetooltip=\"%s\" role=%s", OUTSIDE_TIP, role__name(role));
 	put_attr(f, "mechanism", m->name);
-	put_number(f, "bytes", flow->bytes);
+	put_number(f, "bytes", bytes);
 	fputs(" outside=true]\n", f);
-	return 0;
 }
 
 static int put_last(struct out *o)
 {
-	if (o->g->outside)
-		fprintf(o->f,
-			"\t\"%s\" [label=\"outside\" tooltip=\"not traced, or before the trace\" "
-			"shape=box style=\"rounded,dashed\" color=\"%s\" fontcolor=\"%s\" id=\"%s\" "
-			"class=\"process outside\" kind=outside]\n",
-			o->g->outside->id, GREY, GREY, o->g->outside->id);
-	fputs("}\n", o->f);
+	const struct graph *g = o->g;
+	FILE *f = o->f;
+
+	if (g->outside) {
+		fprintf(f, "\t\"%s\" [label=\"outside\" tooltip=\"%s\" shape=box", g->outside->id,
+			OUTSIDE_TIP);
+		fprintf(f, " style=\"rounded,dashed\" color=\"%s\" fontcolor=\"%s\"", GREY, GREY);
+		fprintf(f, " id=\"%s\" class=\"process outside\" kind=outside]\n", g->outside->id);
+		for (size_t i = 0; i < g->nr_chans; i++)
+			for (int role = 0; role < ROLE_MAX; role++)
+				put_outside_edge(o, g->chans[i], role);
+	}
+	fputs("}\n", f);
 	return 0;
 }
 

@@ -235,17 +235,9 @@ static void put_body(struct json *j, const struct rec_hdr *rec)
 static int put_event(struct out *o, const struct rec_hdr *rec)
 {
 	struct json *j = o->priv;
-	struct rec_meta whole;
-
 	/* Of a newer version, or damaged: not for us. */
 	if (!rec->type || rec->type >= ARRAY_SIZE(kinds) || rec->len < record_min_len(rec->type))
 		return 0;
-	/* This one ends where its text ends. */
-	if (rec->type == REC_META && rec->len < sizeof(whole)) {
-		memset(&whole, 0, sizeof(whole));
-		memcpy(&whole, rec, rec->len);
-		rec = &whole.h;
-	}
 	json__object(j);
 	json__put_string(j, "type", kinds[rec->type]);
 	json__put_u64(j, "time", rec->time);

@@ -189,7 +189,8 @@ struct graph *toy__hostile(void)
 		"\\N\\G\\E\\l",
 		"<b>&lt;&#60;</b>",
 		"\xff\xc0\x80\xed\xa0\x80",
-		"\xe2\x80\xae" "gpj.exe",
+		"\xe2\x80\xae"
+		"gpj.exe",
 		"{a|b}%s%n",
 		"]]>-->*/",
 		"\r\n\t\v",
