@@ -48,12 +48,6 @@ static int hit(void)
 	return 0;
 }
 
-SEC("tp_btf/sys_enter")
-int on_enter(void *ctx)
-{
-	return hit();
-}
-
 SEC("tp_btf/sys_exit")
 int on_exit(void *ctx)
 {
@@ -89,6 +83,29 @@ SEC("tp_btf/sched_process_exit")
 int on_dead(void *ctx)
 {
 	return hit();
+}
+
+SEC("tp_btf/task_rename")
+int on_rename(void *ctx)
+{
+	return hit();
+}
+
+SEC("tp_btf/cgroup_attach_task")
+int on_move(void *ctx)
+{
+	return hit();
+}
+
+static long loop_step(__u32 i, void *ctx)
+{
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int loops(void *ctx)
+{
+	return bpf_loop(2, loop_step, NULL, 0) == 2 ? hit() : 0;
 }
 
 SEC("tp_btf/sys_exit")

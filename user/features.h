@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What this kernel and this user allow. Nothing is guessed from version numbers: it is tried. */
+/*
+ * What this kernel and this user allow. Nothing is guessed from version numbers: it is tried.
+ * For tests IPCTRACE_BTF and IPCTRACE_LOCKDOWN in the environment name other files than the kernel's.
+ */
 #ifndef IPCTRACE_FEATURES_H
 #define IPCTRACE_FEATURES_H
 
@@ -12,7 +15,10 @@
  */
 bool features__can_trace(char *why, size_t size);
 
-/* Print everything to stdout. Returns whether tracing works. */
-bool features__report(void);
+/* Its parts, for the doctor. */
+bool features__privileged(char *why, size_t size);
+bool features__cap(int cap); /* CAP_... is effective */
+const char *features__btf(void); /* where the kernel's types should be */
+void features__lockdown(char *mode, size_t size); /* "integrity"; "": the kernel does not say */
 
 #endif
