@@ -147,10 +147,12 @@ static bool try_compat(void)
 
 static bool try_jit(void)
 {
-	char line[16];
+	FILE *f = fopen("/proc/sys/net/core/bpf_jit_enable", "re");
+	int c = f ? fgetc(f) : EOF;
 
-	return !read_line("/proc/sys/net/core/bpf_jit_enable", line, sizeof(line)) ||
-	       line[0] != '0';
+	if (f)
+		fclose(f);
+	return c != '0';
 }
 
 static bool try_other_pids(void)
