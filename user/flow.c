@@ -177,6 +177,16 @@ static uint64_t other_ops(const struct ctx *x, const struct edge *to)
 	return ops ? ops : 1;
 }
 
+/* Reads of what the ledger could not tell, or did not see. */
+static uint64_t open_ops(const struct ctx *x, const struct edge *to)
+{
+	const struct ledger_row *r = map__get(&x->g->priv->ledger_map,
+					      (uint64_t)PROC_SHARED << 32 | to->e.proc->key,
+					      x->c->c.key);
+
+	return r ? r->ops : other_ops(x, to);
+}
+
 /* Where the ledger is silent it was not yet kept, and there was one writer. */
 static int take_first_writer(struct ctx *x)
 {
@@ -318,7 +328,7 @@ static int take_certain(struct ctx *x, struct edge *to, uint64_t outside, uint64
 
 	list_for_each(from, &x->c->edges[ROLE_WRITE], by_chan) {
 		uint64_t bytes = at_least(lacks, from->left, supply);
-		uint64_t ops = x->suppliers == 1 ? to->e.ops : ledger_ops(x, from, to);
+		uint64_t ops = x->suppliers == 1 ? open_ops(x, to) : ledger_ops(x, from, to);
 
 		if (!from->left || !bytes || err)
 			continue;

@@ -201,6 +201,7 @@ void graph__free(struct graph *g)
 	map__free(&g->priv->flow_map);
 	free(g->priv->outside.p.comm);
 	free(g->priv->outside.p.exe);
+	free(g->priv->outside.p.args);
 	meta_free(&g->meta);
 	free(g->priv);
 	free(g->procs);
