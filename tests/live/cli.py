@@ -5,10 +5,9 @@ import os
 import re
 import signal
 import subprocess
-import time
 import xml.etree.ElementTree
 
-from lib import (IPCTRACE, PYTHON, SLOW, Failure, Graph, Skip, check, check_equal, last_line, need,
+from lib import (IPCTRACE, PYTHON, Failure, Graph, Skip, check, check_equal, last_line, need,
                  read_text, role_sum, test, wait_for)
 
 FORMATS = ("json", "jsonl", "dot", "gv", "svg", "png", "pdf", "ipct")
@@ -89,16 +88,34 @@ def interrupt_both(t):
     check_equal(role_sum(graph.edges, "read", "bytes"), 2, "bytes read")
 
 
-@test("a daemon left by the command does not hold the tracer")
+@test("descendants that outlive the command are traced to their end, as strace -f does")
 def left_behind(t):
-    began = time.monotonic()
-    pid_file = t.path("pid")
-    try:
-        t.shell("sleep 1000 & echo $! >%s; echo x | cat" % pid_file)
-    finally:
-        if os.path.exists(pid_file):
-            os.kill(int(read_text(pid_file)), signal.SIGKILL)
-    check(time.monotonic() - began < 20 * SLOW, "it waited for the command's child")
+    graph = t.shell("(sleep 0.2; seq 1 100 | wc -c >count) & exit 5", status=5)
+    graph.exact_flow(graph.one("seq"), graph.one("wc"), 292)
+    check_equal(read_text(t.path("count")).strip(), "292", "count")
+
+
+@test("a daemon left by the command: one signal to the tracer ends the trace, not the daemon")
+def daemon(t):
+    out = t.path("x.json")
+    tracer = t.tracer(["-o", out], ["/bin/sh", "-c", (
+        "seq 1 100 | wc -c; sleep 1000 & echo $! >pid; exit 6")])
+    pid = int(wait_for(lambda: os.path.exists(t.path("pid")) and read_text(t.path("pid")).strip(),
+                       "the command"))
+    wait_for(lambda: not children(tracer.pid), "the command's end")
+    tracer.signal(signal.SIGTERM)
+    tracer.wait(20)
+    check_equal(tracer.status, 6, "exit status")
+    check(os.path.exists("/proc/%d" % pid), "the daemon is gone")
+    graph = Graph.load(out)
+    graph.check_sane(tracer.pid)
+    graph.exact_flow(graph.one("seq"), graph.one("wc"), 292)
+
+
+def children(pid):
+    """What is below a process and not yet waited for."""
+    with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
+        return f.read().split()
 
 
 # What is refused

@@ -25,6 +25,9 @@ PYTHON = sys.executable or "/usr/bin/python3"
 # Causes that explain a call which was seen and is in no edge. Others count other things.
 CALL_CAUSES = ("no_edge", "no_channel", "stray")
 
+# System calls poll, ppoll, epoll_wait and epoll_pwait on x86-64.
+POLLS = ("7", "271", "232", "281")
+
 TESTS = []  # (name, function), in the order of definition
 
 
@@ -202,13 +205,13 @@ class Context:
         return self.trace([shell, "-c", script], **kwargs)
 
     def ready(self, tracer, seconds=20):
-        """Wait until a tracer without a command has its hooks in place: it says so in one line."""
+        """Wait until a tracer without a command has its hooks in place and waits in poll()."""
         def started():
             if not tracer.running():
                 raise Failure("the tracer ended with status %s: %s" % (
                     tracer.status, last_line(tracer.stderr)))
-            return "tracing" in tracer.stderr
-        wait_for(started, "the tracer's line that it is tracing", seconds)
+            return read_text("/proc/%d/syscall" % tracer.pid).split()[0] in POLLS
+        wait_for(started, "the tracer to wait for events", seconds)
 
     def stop(self, tracer, number=signal.SIGINT, status=0):
         """End a tracer as Ctrl-C would."""
