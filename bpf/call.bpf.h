@@ -31,17 +31,18 @@ static __always_inline bool act_on(struct act *a, struct task_state *ts, struct 
 				   __u32 fd, __u32 role)
 {
 	struct fd_cache *c = &ts->cache[fd % FD_CACHE];
+	__u32 *edge = role == ROLE_READ ? &c->edge[ROLE_READ] : &c->edge[ROLE_WRITE];
 	__u64 file = file_of(task, fd);
 
 	a->edge = 0;
 	if (!file)
 		return false;
-	if (c->file != file || c->ident != file_ident(file) || (c->chan && !c->edge[role]))
+	if (c->file != file || c->ident != file_ident(file) || (c->chan && !*edge))
 		attach(file, fd, role);
 	if (!c->chan)
 		return false;
 	a->chan = c->chan;
-	a->edge = c->edge[role];
+	a->edge = *edge;
 	a->role = role;
 	a->flags = PEEK(struct file, file, f_flags) & O_NONBLOCK ? ACT_NONBLOCK : 0;
 	a->file = file;

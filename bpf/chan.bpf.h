@@ -11,7 +11,7 @@
 /* What kind of channel a file is, if it is one that this trace watches. */
 static __always_inline enum mech chan_key_of(__u64 file, struct chan_key *key)
 {
-	__u64 inode = (__u64)BPF_CORE_READ((struct file *)file, f_inode);
+	__u64 inode = PEEK_ADDR(struct file, file, f_inode);
 	enum mech mech = MECH_NONE;
 
 	if ((BPF_CORE_READ((struct inode *)inode, i_mode) & S_IFMT) == S_IFIFO)

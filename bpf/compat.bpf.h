@@ -17,7 +17,7 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 #define CAST(type, addr)                                                                           \
 	((type *)bpf_rdonly_cast((const void *)(addr), bpf_core_type_id_kernel(type)))
 
-/* A field of a kernel object of which only the address is known. */
+/* A number in a kernel object of which only the address is known. */
 #define PEEK(type, addr, field)                                                                    \
 	({                                                                                         \
 		typeof(((type *)0)->field) _v;                                                     \
@@ -27,6 +27,20 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 			_v = BPF_CORE_READ((type *)(addr), field);                                 \
 		_v;                                                                                \
 	})
+
+/* The address at that address, as a number: of type rb_node only the first long is used. */
+static __always_inline __u64 addr_at(__u64 where)
+{
+	__u64 addr = 0;
+
+	if (cfg.casts)
+		return CAST(struct rb_node, where)->__rb_parent_color;
+	bpf_probe_read_kernel(&addr, sizeof(addr), (void *)where);
+	return addr;
+}
+
+/* A pointer in a kernel object; a number, as the verifier lets nothing be added to a pointer. */
+#define PEEK_ADDR(type, addr, field) addr_at((addr) + bpf_core_field_offset(type, field))
 
 #define O_NONBLOCK 04000
 #define S_IFMT 0170000

@@ -10,26 +10,19 @@ static __always_inline __u64 file_of(struct task_struct *task, __u32 fd)
 {
 	struct files_struct *files = task->files;
 	struct fdtable *fdt;
-	__u64 slot, file = 0;
 
 	if (!files)
 		return 0;
 	fdt = files->fdt;
 	if (!fdt || fd >= fdt->max_fds)
 		return 0;
-	slot = (__u64)fdt->fd + (__u64)fd * sizeof(void *);
-	/* Any kernel type that starts with a pointer does to load one. */
-	if (cfg.casts)
-		file = (__u64)CAST(struct list_head, slot)->next;
-	else
-		bpf_probe_read_kernel(&file, sizeof(file), (void *)slot);
-	return file;
+	return addr_at((__u64)fdt->fd + (__u64)fd * sizeof(void *));
 }
 
 /* The address of a struct file is used again soon after close(); its inode's number is not. */
 static __always_inline __u64 file_ident(__u64 file)
 {
-	__u64 inode = (__u64)PEEK(struct file, file, f_inode);
+	__u64 inode = PEEK_ADDR(struct file, file, f_inode);
 	__u64 gen = PEEK(struct inode, inode, i_generation);
 
 	return PEEK(struct inode, inode, i_ino) ^ gen << 32;

@@ -11,14 +11,14 @@
 
 static __always_inline enum mech pipe_mech(__u64 inode)
 {
-	__u64 sb = (__u64)PEEK(struct inode, inode, i_sb);
+	__u64 sb = PEEK_ADDR(struct inode, inode, i_sb);
 
 	return PEEK(struct super_block, sb, s_magic) == PIPEFS_MAGIC ? MECH_PIPE : MECH_FIFO;
 }
 
 static __always_inline __u64 pipe_of(__u64 file)
 {
-	return (__u64)PEEK(struct file, file, private_data);
+	return PEEK_ADDR(struct file, file, private_data);
 }
 
 /* As F_GETPIPE_SZ says. */
@@ -65,7 +65,7 @@ static __always_inline void pipe_view(__u64 file, struct ring_view *v)
 	v->head = PEEK(struct pipe_inode_info, pipe, head);
 	v->tail = PEEK(struct pipe_inode_info, pipe, tail);
 	v->first = v->last = 0;
-	s.bufs = (__u64)PEEK(struct pipe_inode_info, pipe, bufs);
+	s.bufs = PEEK_ADDR(struct pipe_inode_info, pipe, bufs);
 	s.mask = PEEK(struct pipe_inode_info, pipe, ring_size) - 1;
 	s.at = v->tail;
 	s.end = v->head;
@@ -92,7 +92,7 @@ static __always_inline bool pipe_fill_rises(const struct chan_row *c, __u64 file
 
 	if (slots == 1) {
 		tail &= PEEK(struct pipe_inode_info, pipe, ring_size) - 1;
-		b = pipe_buffer((__u64)PEEK(struct pipe_inode_info, pipe, bufs), tail);
+		b = pipe_buffer(PEEK_ADDR(struct pipe_inode_info, pipe, bufs), tail);
 		return PEEK(struct pipe_buffer, b, len) > c->highwater;
 	}
 	return (__u64)slots << PIPE_PAGE_SHIFT > c->highwater && c->highwater < c->capacity;

@@ -179,7 +179,7 @@ int BPF_PROG(on_open, struct pt_regs *regs, long ret)
 	file = file_of(c.task, ret);
 	if (!file)
 		return 0;
-	inode = (__u64)PEEK(struct file, file, f_inode);
+	inode = PEEK_ADDR(struct file, file, f_inode);
 	if ((PEEK(struct inode, inode, i_mode) & S_IFMT) != S_IFIFO)
 		return 0;
 	mode = PEEK(struct file, file, f_mode);

@@ -9,9 +9,7 @@
 #include "record.h"
 
 #ifndef __VMLINUX_H__
-struct bpf_spin_lock {
-	__u32 val;
-};
+#include <linux/bpf.h>
 #endif
 
 #define NR_CALLS 512 /* power of two above every syscall number */
@@ -51,6 +49,7 @@ struct engine {
 	__u32 self; /* pid of the tracer, as the kernel counts them */
 	__u32 rescan; /* a task came into scope whose threads are not known yet */
 	__u64 seen; /* calls of tasks that have ended, see task_state.seen */
+	__u64 unfinished; /* of these, still in the kernel when the trace ended */
 	__u64 jiffies, ktime; /* taken together, to turn jiffies into time */
 	__u64 loss[LOSS_MAX];
 };

@@ -31,6 +31,10 @@ int snap_task(struct bpf_iter__task *ctx)
 	__u32 why = 0, flags = PROC_INITIAL, tgid;
 	struct engine *en = the_engine();
 
+	if (en && !en->self) {
+		en->jiffies = bpf_jiffies64();
+		en->ktime = bpf_ktime_get_ns();
+	}
 	if (en)
 		en->self = bpf_get_current_pid_tgid() >> 32; /* who reads an iterator runs it */
 	if (!task || task->flags & PF_KTHREAD || state_of(task))
@@ -113,5 +117,7 @@ int snap_seen(struct bpf_iter__task *ctx)
 		return 0;
 	__sync_fetch_and_add(&en->seen, ts->seen);
 	ts->seen = 0;
+	if (ts->call)
+		__sync_fetch_and_add(&en->unfinished, 1);
 	return 0;
 }

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -28,6 +29,7 @@
 
 #define DEADLINE_MS 20000
 #define NOBODY 65534
+#define DATE_DIGITS 14
 
 /* From the most beautiful to what copes with anything. */
 static const char *const engines[] = { "dot", "fdp", "sfdp" };
@@ -45,14 +47,27 @@ static FILE *memory_file(void)
 	return f;
 }
 
-/* The PDF of the same graph must be the same, and cairo would put today's date in it. */
-static void set_date(const struct graph *g)
+/* The PDF of the same graph must be the same, but cairo has put today's date in it. */
+static int set_date(FILE *f, const struct graph *g)
 {
-	char seconds[24];
+	static const char key[] = "/CreationDate (D:";
+	const time_t started = g->meta.started / 1000000000;
+	char date[16] = "", *map, *at, *last = NULL;
+	struct stat st;
+	struct tm tm;
 
-	snprintf(seconds, sizeof(seconds), "%llu",
-		 (unsigned long long)g->meta.started / 1000000000);
-	setenv("SOURCE_DATE_EPOCH", seconds, 1);
+	if (fstat(fileno(f), &st) || !gmtime_r(&started, &tm))
+		return -errno;
+	map = mmap(NULL, st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fileno(f), 0);
+	if (map == MAP_FAILED)
+		return -errno;
+	for (at = map; (at = memmem(at, map + st.st_size - at, key, strlen(key))); at++)
+		last = at + strlen(key);
+	if (last && strftime(date, sizeof(date), "%Y%m%d%H%M%S", &tm) == DATE_DIGITS &&
+	    map + st.st_size - last >= DATE_DIGITS)
+		memcpy(last, date, DATE_DIGITS);
+	munmap(map, st.st_size);
+	return 0;
 }
 
 static void become_nobody(pid_t parent)
@@ -63,6 +78,7 @@ static void become_nobody(pid_t parent)
 	if (getppid() != parent)
 		_exit(1);
 	signal(SIGINT, SIG_IGN);
+	setenv("TZ", "UTC0", 1); /* how it writes dates, see set_date() */
 	/* Graphviz says on stderr what only its author can mend. */
 	if (null >= 0) {
 		dup2(null, STDIN_FILENO);
@@ -114,8 +130,7 @@ static int wait_until(pid_t pid, int deadline_ms)
 }
 
 /* In a child, so that neither a crash nor endless thinking is ours. */
-static int draw(const struct graph *g, const char *dot, const char *engine, const char *format,
-		FILE *to)
+static int draw(const char *dot, const char *engine, const char *format, FILE *to)
 {
 	const pid_t parent = getpid();
 	pid_t pid;
@@ -126,7 +141,6 @@ static int draw(const struct graph *g, const char *dot, const char *engine, cons
 		return -errno;
 	if (!pid) {
 		become_nobody(parent);
-		set_date(g);
 		_exit(render(dot, engine, format, to) ? 1 : 0);
 	}
 	return wait_until(pid, DEADLINE_MS);
@@ -161,7 +175,9 @@ static int try_engine(struct out *o, const char *engine, const char *format)
 	if (dot.f && fclose(dot.f) && !err)
 		err = -ENOMEM;
 	if (!err)
-		err = draw(o->g, text, engine, format, to);
+		err = draw(text, engine, format, to);
+	if (!err && !strcmp(format, "pdf"))
+		err = set_date(to, o->g);
 	if (!err)
 		err = copy(to, o->f);
 	fclose(to);

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * From the kernel's tables to records. Rows of threads and processes that have ended are taken out at
+ * each tick; channels when a look at all open files, two sweeps running, finds that nobody holds them.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tracer_priv.h"
+
+#define SWEEP_NS 1000000000ULL /* at most this often */
+
+/* chan_state[] */
+enum { CHAN_SAID = 1, CHAN_DOOMED = 2 };
+
+static uint32_t used(const struct tracer *t, enum table which)
+{
+	uint32_t n = __atomic_load_n(&t->engine->used[which], __ATOMIC_ACQUIRE);
+
+	return n < t->rows[which].max ? n : t->rows[which].max;
+}
+
+static void give_back(struct tracer *t, enum table which, uint32_t row)
+{
+	bpf_map_update_elem(t->rows[which].free_fd, NULL, &row, 0);
+}
+
+/* --- records --- */
+
+static void emit_proc(struct tracer *t, const struct proc_row *p)
+{
+	struct rec_proc r = {.row = *p};
+	char path[64];
+	FILE *in;
+
+	/* Of those that were there before, the kernel side cannot read the arguments. */
+	if (p->flags & PROC_INITIAL && !p->args_len && !(p->flags & PROC_DEAD)) {
+		snprintf(path, sizeof(path), "/proc/%u/cmdline", p->pid);
+		in = fopen(path, "re");
+		if (in) {
+			r.row.args_len = fread(r.row.args, 1, ARGS_LEN, in);
+			if (!feof(in) && getc(in) != EOF)
+				r.row.flags |= PROC_CUT;
+			fclose(in);
+		}
+	}
+	tracer__emit(t, &r.h, REC_PROC, sizeof(r));
+}
+
+static void emit_chan(struct tracer *t, uint32_t row)
+{
+	struct rec_chan r = {.row = t->chans[row]};
+
+	t->chan_state[row] |= CHAN_SAID;
+	tracer__emit(t, &r.h, REC_CHAN, sizeof(r));
+}
+
+static uint64_t calls_of(const struct edge_row *e)
+{
+	uint64_t n = e->ops + e->err_other;
+
+	for (int i = 0; i < EDGE_ERRS; i++)
+		n += e->errs[i];
+	return n;
+}
+
+static void emit_edge(struct tracer *t, const struct edge_row *e)
+{
+	struct rec_edge r = {.row = *e};
+	uint64_t now = tracer__now(), ago;
+
+	if (e->last_ns) {
+		ago = (e->last_ns - t->engine->jiffies) * t->tick_ns;
+		r.row.last_ns = t->engine->ktime + ago;
+		if (r.row.last_ns < e->first_ns)
+			r.row.last_ns = e->first_ns;
+		if (r.row.last_ns > now)
+			r.row.last_ns = now;
+	}
+	if (e->blocked_since) {
+		ago = now > e->blocked_since ? now - e->blocked_since : 0;
+		r.row.blocked_ns += ago;
+		if (ago > r.row.max_blocked_ns)
+			r.row.max_blocked_ns = ago;
+	}
+	t->delivered += calls_of(e);
+	tracer__emit(t, &r.h, REC_EDGE, sizeof(r));
+}
+
+static void emit_lost(struct tracer *t)
+{
+	struct rec_lost r = {.seen = t->engine->seen,
+			     .delivered = t->delivered,
+			     .unfinished = t->engine->unfinished};
+
+	memcpy(r.causes, t->engine->loss, sizeof(r.causes));
+	tracer__emit(t, &r.h, REC_LOST, sizeof(r));
+}
+
+/* --- rows --- */
+
+static void free_edge(struct tracer *t, uint32_t row)
+{
+	struct edge_row *e = &t->edges[row];
+	struct edge_key key = {
+		.task = t->tasks[e->task].id,
+		.chan = e->chan,
+		.role = e->role,
+	};
+
+	if (!(t->chan_state[e->chan_row] & CHAN_SAID) && t->chans[e->chan_row].id == e->chan)
+		emit_chan(t, e->chan_row);
+	emit_edge(t, e);
+	bpf_map_delete_elem(bpf_map__fd(t->skel->maps.edge_rows), &key);
+	memset(e, 0, sizeof(*e));
+	give_back(t, TABLE_EDGES, row);
+}
+
+/* Everything of the threads that have ended: their edges, themselves, and their processes. */
+static size_t take_dead(struct tracer *t)
+{
+	uint32_t nr_tasks = used(t, TABLE_TASKS), nr_procs = used(t, TABLE_PROCS);
+	size_t dead = 0, living = 0;
+	uint32_t i;
+
+	/* 2: seen dead before the edges are looked through, so that none of its edges is missed. */
+	for (i = 0; i < nr_tasks; i++)
+		if (t->tasks[i].dead == 1 && t->tasks[i].id) {
+			t->tasks[i].dead = 2;
+			dead++;
+		}
+	for (i = 0; i < nr_procs; i++) {
+		struct proc_row *p = &t->procs[i];
+
+		if (!p->id)
+			continue;
+		if (!(p->flags & PROC_DEAD)) {
+			living++;
+			continue;
+		}
+		emit_proc(t, p);
+		p->id = 0;
+		give_back(t, TABLE_PROCS, i);
+	}
+	if (!dead)
+		return living;
+	for (i = 0; i < used(t, TABLE_EDGES); i++)
+		if (t->edges[i].proc && t->tasks[t->edges[i].task].dead == 2)
+			free_edge(t, i);
+	for (i = 0; i < nr_tasks; i++)
+		if (t->tasks[i].dead == 2) {
+			memset(&t->tasks[i], 0, sizeof(t->tasks[i]));
+			give_back(t, TABLE_TASKS, i);
+		}
+	return living;
+}
+
+/* --- channels --- */
+
+/* Flows of channels that are gone (all: of all). */
+static void take_flows(struct tracer *t, bool all)
+{
+	int fd = bpf_map__fd(t->skel->maps.flows);
+	struct flow_key key, next;
+	struct rec_flow r = {};
+	bool more = !bpf_map_get_next_key(fd, NULL, &key);
+
+	while (more) {
+		bool gone = all;
+
+		more = !bpf_map_get_next_key(fd, &key, &next);
+		for (uint32_t i = 0; !gone && i < used(t, TABLE_CHANS); i++)
+			if (t->chans[i].id == key.chan)
+				gone = t->chan_state[i] & CHAN_DOOMED;
+		if (gone && !bpf_map_lookup_elem(fd, &key, &r.val)) {
+			r.key = key;
+			bpf_map_delete_elem(fd, &key);
+			tracer__emit(t, &r.h, REC_FLOW, sizeof(r));
+		}
+		key = next;
+	}
+}
+
+static void free_chan(struct tracer *t, uint32_t row)
+{
+	struct chan_row *c = &t->chans[row];
+	uint32_t ledger = c->ledger;
+
+	emit_chan(t, row);
+	c->id = 0;
+	t->chan_state[row] = 0;
+	if (ledger)
+		give_back(t, TABLE_LEDGERS, ledger - 1);
+	give_back(t, TABLE_CHANS, row);
+}
+
+/* busy[]: channels that must stay, because somebody holds them or sleeps in them. */
+static void doom(struct tracer *t, const uint8_t *busy, uint32_t nr)
+{
+	bool ledgers = false;
+	uint32_t i;
+
+	for (i = 0; i < nr; i++)
+		if (t->chans[i].id && !busy[i] && t->chan_state[i] & CHAN_DOOMED)
+			ledgers |= t->chans[i].ledger != 0;
+		else
+			t->chan_state[i] &= ~CHAN_DOOMED;
+	for (i = 0; i < used(t, TABLE_EDGES); i++) {
+		struct edge_row *e = &t->edges[i];
+
+		if (e->proc && e->chan_row < nr && t->chan_state[e->chan_row] & CHAN_DOOMED &&
+		    t->chans[e->chan_row].id == e->chan)
+			free_edge(t, i);
+	}
+	if (ledgers)
+		take_flows(t, false);
+	for (i = 0; i < nr; i++)
+		if (t->chan_state[i] & CHAN_DOOMED)
+			free_chan(t, i);
+}
+
+/*
+ * A channel that nobody held at one sweep is taken off the index, and its row used again a sweep
+ * later: whoever was just about to use it has found it held by then.
+ */
+static void sweep(struct tracer *t)
+{
+	uint32_t nr = used(t, TABLE_CHANS), i;
+	uint8_t *busy = calloc(nr + 1, 1);
+
+	if (!busy || snapshot__held(t, busy)) {
+		free(busy);
+		return;
+	}
+	for (i = 0; i < used(t, TABLE_EDGES); i++)
+		if (t->edges[i].proc && t->edges[i].blocked_since && t->edges[i].chan_row < nr)
+			busy[t->edges[i].chan_row] = 1;
+	doom(t, busy, nr);
+	for (i = 0; i < nr; i++)
+		if (t->chans[i].id && !busy[i]) {
+			bpf_map_delete_elem(bpf_map__fd(t->skel->maps.chan_rows), &t->chans[i].key);
+			t->chan_state[i] |= CHAN_DOOMED;
+		}
+	free(busy);
+}
+
+size_t harvest__tick(struct tracer *t)
+{
+	size_t living = take_dead(t);
+	uint64_t now = tracer__now();
+	uint32_t spare = 0;
+
+	for (uint32_t i = 0; i < used(t, TABLE_CHANS); i++)
+		spare += !t->chans[i].id;
+	/* Looking through all open files has its price: only when a good part of the rows is in use. */
+	if (now - t->last_sweep >= SWEEP_NS &&
+	    used(t, TABLE_CHANS) - spare > t->rows[TABLE_CHANS].max / 16) {
+		t->last_sweep = now;
+		sweep(t);
+	}
+	return living;
+}
+
+void harvest__all(struct tracer *t)
+{
+	uint32_t i;
+
+	take_dead(t);
+	for (i = 0; i < used(t, TABLE_CHANS); i++)
+		if (t->chans[i].id)
+			emit_chan(t, i);
+	for (i = 0; i < used(t, TABLE_PROCS); i++)
+		if (t->procs[i].id)
+			emit_proc(t, &t->procs[i]);
+	for (i = 0; i < used(t, TABLE_EDGES); i++)
+		if (t->edges[i].proc)
+			emit_edge(t, &t->edges[i]);
+	take_flows(t, true);
+	emit_lost(t);
+}

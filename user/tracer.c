@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <bpf/btf.h>
+
+#include "../bpf/calls.h"
+#include "tracer_priv.h"
+#include "util.h"
+
+#define DEFAULT_EDGES 65536
+#define DEFAULT_RING (4 << 20)
+#define LEDGERS 512
+#define FLOWS 16384
+
+struct call {
+	unsigned int nr;
+	const char *prog;
+};
+
+#define CALL_ROW(name, kind) {__NR_##name, "on_" #kind},
+static const struct call calls[] = {CALLS(CALL_ROW)};
+
+uint64_t tracer__now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
+}
+
+void tracer__emit(struct tracer *t, struct rec_hdr *h, uint16_t type, size_t len)
+{
+	h->type = type;
+	h->len = len;
+	h->cpu = 0;
+	h->time = tracer__now();
+	t->opts.emit(t->opts.ctx, h);
+}
+
+static void say(char *why, size_t size, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, size, fmt, ap);
+	va_end(ap);
+}
+
+/* --- loading --- */
+
+/* bpf_rdonly_cast() came with 6.2. */
+static bool has_casts(void)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	bool has = btf && btf__find_by_name_kind(btf, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
+
+	btf__free(btf);
+	return has;
+}
+
+static int configure(struct tracer *t)
+{
+	struct settings *cfg = (struct settings *)&t->skel->rodata->cfg;
+	const struct tracer_opts *o = &t->opts;
+
+	cfg->scope = o->scope;
+	cfg->cgroup = o->cgroup;
+	cfg->mechs = o->mechs;
+	cfg->ops = o->ops;
+	cfg->life = o->life;
+	cfg->casts = has_casts();
+	cfg->nr_procs = t->rows[TABLE_PROCS].max;
+	cfg->nr_tasks = t->rows[TABLE_TASKS].max;
+	cfg->nr_chans = t->rows[TABLE_CHANS].max;
+	cfg->nr_edges = t->rows[TABLE_EDGES].max;
+	cfg->nr_ledgers = t->rows[TABLE_LEDGERS].max;
+	cfg->nr_comms = o->nr_globs;
+	for (size_t i = 0; i < o->nr_globs; i++)
+		if (glob__compile(&cfg->comm[i], o->globs[i]))
+			return -EINVAL;
+	return 0;
+}
+
+static int size_maps(struct tracer *t)
+{
+	size_t edges = t->opts.rows ? t->opts.rows : DEFAULT_EDGES, ring = t->opts.ring_bytes;
+	struct ipctrace_bpf *s = t->skel;
+	size_t max[TABLE_MAX] = {
+		[TABLE_PROCS] = edges / 4,
+		[TABLE_TASKS] = edges / 2,
+		[TABLE_CHANS] = edges / 2,
+		[TABLE_EDGES] = edges,
+		[TABLE_LEDGERS] = LEDGERS,
+	};
+	struct bpf_map *maps[TABLE_MAX][2] = {
+		[TABLE_PROCS] = {s->maps.procs, s->maps.free_procs},
+		[TABLE_TASKS] = {s->maps.tasks, s->maps.free_tasks},
+		[TABLE_CHANS] = {s->maps.chans, s->maps.free_chans},
+		[TABLE_EDGES] = {s->maps.edges, s->maps.free_edges},
+		[TABLE_LEDGERS] = {s->maps.ledgers, s->maps.free_ledgers},
+	};
+	int err = 0;
+
+	for (int i = 0; i < TABLE_MAX; i++) {
+		t->rows[i].max = max[i];
+		err = err ?: bpf_map__set_max_entries(maps[i][0], max[i]);
+		err = err ?: bpf_map__set_max_entries(maps[i][1], max[i]);
+	}
+	err = err ?: bpf_map__set_max_entries(s->maps.chan_rows, max[TABLE_CHANS]);
+	err = err ?: bpf_map__set_max_entries(s->maps.edge_rows, max[TABLE_EDGES]);
+	err = err ?: bpf_map__set_max_entries(s->maps.flows, FLOWS);
+	return err ?: bpf_map__set_max_entries(s->maps.ring, ring ? ring : DEFAULT_RING);
+}
+
+static void *map_rows(struct tracer *t, enum table which, struct bpf_map *map, struct bpf_map *free)
+{
+	struct rows *r = &t->rows[which];
+
+	r->size = bpf_map__value_size(map) * r->max;
+	r->free_fd = bpf_map__fd(free);
+	r->at = mmap(NULL, r->size, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+	if (r->at == MAP_FAILED)
+		r->at = NULL;
+	return r->at;
+}
+
+static int map_tables(struct tracer *t)
+{
+	struct ipctrace_bpf *s = t->skel;
+
+	t->procs = map_rows(t, TABLE_PROCS, s->maps.procs, s->maps.free_procs);
+	t->tasks = map_rows(t, TABLE_TASKS, s->maps.tasks, s->maps.free_tasks);
+	t->chans = map_rows(t, TABLE_CHANS, s->maps.chans, s->maps.free_chans);
+	t->edges = map_rows(t, TABLE_EDGES, s->maps.edges, s->maps.free_edges);
+	t->rows[TABLE_LEDGERS].free_fd = bpf_map__fd(s->maps.free_ledgers);
+	t->engine = mmap(NULL, sizeof(*t->engine), PROT_READ | PROT_WRITE, MAP_SHARED,
+			 bpf_map__fd(s->maps.engine), 0);
+	if (t->engine == MAP_FAILED)
+		t->engine = NULL;
+	t->chan_state = calloc(t->rows[TABLE_CHANS].max, 1);
+	return t->procs && t->tasks && t->chans && t->edges && t->engine && t->chan_state ? 0 : -ENOMEM;
+}
+
+/* Programs that are only called from the dispatcher. */
+static int fill_dispatch(struct tracer *t)
+{
+	int fd = bpf_map__fd(t->skel->maps.on_exit), err;
+
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+		int prog = tracer__prog_fd(t, calls[i].prog);
+
+		err = bpf_map_update_elem(fd, &calls[i].nr, &prog, 0);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+int tracer__prog_fd(const struct tracer *t, const char *name)
+{
+	struct bpf_program *p = bpf_object__find_program_by_name(t->skel->obj, name);
+
+	return p ? bpf_program__fd(p) : -1;
+}
+
+static int on_ring(void *ctx, void *data, size_t size)
+{
+	struct tracer *t = ctx;
+
+	(void)size;
+	t->opts.emit(t->opts.ctx, data);
+	return 0;
+}
+
+static void pick_programs(struct tracer *t)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+		struct bpf_program *p =
+			bpf_object__find_program_by_name(t->skel->obj, calls[i].prog);
+
+		if (p)
+			bpf_program__set_autoattach(p, false);
+	}
+	if (!(t->opts.scope & SCOPE_CGROUP))
+		bpf_program__set_autoload(t->skel->progs.on_move, false);
+}
+
+static int quiet(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	return level == LIBBPF_WARN && getenv("IPCTRACE_DEBUG") ? vfprintf(stderr, fmt, ap) : 0;
+}
+
+int tracer__new(struct tracer **out, const struct tracer_opts *opts, char *why, size_t size)
+{
+	struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+	struct tracer *t = calloc(1, sizeof(*t));
+	struct timespec res;
+	int err = -ENOMEM;
+
+	if (!t)
+		goto fail;
+	t->opts = *opts;
+	clock_getres(CLOCK_MONOTONIC_COARSE, &res);
+	t->tick_ns = res.tv_nsec;
+	libbpf_set_print(quiet);
+	setrlimit(RLIMIT_MEMLOCK, &unlimited); /* refused without CAP_SYS_RESOURCE; since 5.11 not needed */
+	t->skel = ipctrace_bpf__open();
+	if (!t->skel)
+		goto fail;
+	err = size_maps(t);
+	err = err ?: configure(t);
+	if (err)
+		goto fail;
+	pick_programs(t);
+	err = ipctrace_bpf__load(t->skel);
+	err = err ?: map_tables(t);
+	err = err ?: fill_dispatch(t);
+	if (err)
+		goto fail;
+	t->ring = ring_buffer__new(bpf_map__fd(t->skel->maps.ring), on_ring, t, NULL);
+	err = t->ring ? 0 : -errno;
+	if (err)
+		goto fail;
+	if (snapshot__load(t) && opts->warn)
+		opts->warn(opts->ctx, "this kernel has no task iterators: what existed before "
+				      "the trace is not seen");
+	*out = t;
+	return 0;
+fail:
+	say(why, size, "cannot load the tracing programs: %s (see `ipctrace doctor`)",
+	    strerror(-err));
+	tracer__free(t);
+	return err;
+}
+
+/* --- running --- */
+
+int tracer__attach(struct tracer *t)
+{
+	return ipctrace_bpf__attach(t->skel);
+}
+
+void tracer__detach(struct tracer *t)
+{
+	ipctrace_bpf__detach(t->skel);
+	/* Wait for programs that run right now, so that the counters stand still. */
+	syscall(__NR_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+}
+
+int tracer__add_pid(struct tracer *t, pid_t pid)
+{
+	uint32_t key = pid, one = 1;
+
+	return bpf_map_update_elem(bpf_map__fd(t->skel->maps.scope_pids), &key, &one, 0);
+}
+
+int tracer__start(struct tracer *t, char *why, size_t size)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < t->opts.nr_pids && !err; i++)
+		err = tracer__add_pid(t, t->opts.pids[i]);
+	err = err ?: tracer__attach(t);
+	if (err) {
+		say(why, size, "cannot attach the tracing programs: %s (see `ipctrace doctor`)",
+		    strerror(-err));
+		return err;
+	}
+	/* Twice: a thread made by one that had not been reached yet is found the second time. */
+	snapshot__tasks(t);
+	snapshot__tasks(t);
+	snapshot__chans(t);
+	snapshot__holders(t);
+	return 0;
+}
+
+int tracer__fd(const struct tracer *t)
+{
+	return ring_buffer__epoll_fd(t->ring);
+}
+
+void tracer__consume(struct tracer *t)
+{
+	ring_buffer__consume(t->ring);
+}
+
+size_t tracer__tick(struct tracer *t)
+{
+	tracer__consume(t);
+	if (t->engine->rescan) {
+		t->engine->rescan = 0;
+		snapshot__tasks(t);
+	}
+	return harvest__tick(t);
+}
+
+void tracer__stop(struct tracer *t)
+{
+	if (t->detached)
+		return;
+	t->detached = true;
+	tracer__detach(t);
+	tracer__consume(t);
+	snapshot__seen(t);
+	harvest__all(t);
+}
+
+void tracer__free(struct tracer *t)
+{
+	if (!t)
+		return;
+	for (int i = 0; i < TABLE_MAX; i++)
+		if (t->rows[i].at)
+			munmap(t->rows[i].at, t->rows[i].size);
+	if (t->engine)
+		munmap(t->engine, sizeof(*t->engine));
+	ring_buffer__free(t->ring);
+	snapshot_bpf__destroy(t->snap);
+	ipctrace_bpf__destroy(t->skel);
+	free(t->chan_state);
+	free(t);
+}

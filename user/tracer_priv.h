@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What tracer.c, snapshot.c and harvest.c share. */
+#ifndef IPCTRACE_TRACER_PRIV_H
+#define IPCTRACE_TRACER_PRIV_H
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "tracer.h"
+
+/* They need the types of the above. */
+#include "ipctrace.skel.h"
+#include "snapshot.skel.h"
+
+/* A table of rows in shared memory with the kernel. */
+struct rows {
+	void *at;
+	size_t size, max;
+	int free_fd; /* queue of rows to be used again */
+};
+
+struct tracer {
+	struct tracer_opts opts;
+	struct ipctrace_bpf *skel;
+	struct snapshot_bpf *snap; /* NULL: this kernel has no iterators */
+	struct ring_buffer *ring;
+	struct engine *engine;
+	struct proc_row *procs;
+	struct task_row *tasks;
+	struct chan_row *chans;
+	struct edge_row *edges;
+	struct rows rows[TABLE_MAX];
+	uint64_t tick_ns; /* length of a jiffy */
+	uint64_t delivered; /* calls in edges that were emitted */
+	/* By row: what the last sweep found, see harvest.c. */
+	uint8_t *chan_state;
+	uint64_t last_sweep;
+	bool detached;
+};
+
+void tracer__emit(struct tracer *t, struct rec_hdr *h, uint16_t type, size_t len);
+uint64_t tracer__now(void);
+
+/* snapshot.c */
+int snapshot__load(struct tracer *t);
+void snapshot__tasks(struct tracer *t);
+void snapshot__chans(struct tracer *t);
+void snapshot__holders(struct tracer *t); /* emits who else holds what is known */
+int snapshot__held(struct tracer *t, uint8_t *held); /* by row of chans; -errno: cannot tell */
+void snapshot__seen(struct tracer *t);
+
+/* harvest.c */
+size_t harvest__tick(struct tracer *t);
+void harvest__all(struct tracer *t);
+
+/* glob.c: 0, or -EINVAL for a pattern longer than a name can be. */
+int glob__compile(struct glob *g, const char *pattern);
+
+#endif
