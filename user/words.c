@@ -137,8 +137,8 @@ static void put_losses(FILE *f, const struct graph *g)
 		fprintf(f, "Nothing lost: all %s calls seen are counted\n",
 			human__count(n, lost->seen));
 	if (lost->unfinished)
-		fprintf(f, "%s calls had not returned when the trace ended\n",
-			human__count(n, lost->unfinished));
+		fprintf(f, "%s call%s had not returned when the trace ended\n",
+			human__count(n, lost->unfinished), lost->unfinished == 1 ? "" : "s");
 }
 
 char *losses__lines(const struct graph *g)
