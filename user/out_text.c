@@ -13,6 +13,7 @@
 #include "mech.h"
 #include "out.h"
 #include "table.h"
+#include "util.h"
 #include "words.h"
 
 /* More processes than this are a list that nobody asked for. */
@@ -21,11 +22,15 @@
 #define MOST_FLOWS 100
 
 static const struct column flow_columns[] = {
-	{ .title = "FROM", .elastic = true },        { .title = "" },
-	{ .title = "TO", .elastic = true },          { .title = "MECH" },
-	{ .title = "CHANNEL", .elastic = true },     { .title = "BYTES", .right = true },
-	{ .title = "READS", .right = true },         { .title = "WRITER WAITED", .right = true },
-	{ .title = "READER WAITED", .right = true }, { .title = "CERTAINTY" },
+	{ .title = "FROM", .elastic = true },
+	{ .title = "-> TO", .elastic = true },
+	{ .title = "MECH" },
+	{ .title = "CHANNEL", .elastic = true },
+	{ .title = "BYTES", .right = true },
+	{ .title = "READS", .right = true },
+	{ .title = "W WAITED", .right = true },
+	{ .title = "R WAITED", .right = true },
+	{ .title = "CERTAINTY" }, /* the last: left out if all is exact */
 };
 
 static const struct column idle_columns[] = {
@@ -49,7 +54,7 @@ static const struct column proc_columns[] = {
 	{ .title = "COMMAND", .elastic = true },
 };
 
-#define NEW_TABLE(columns) table__new(columns, sizeof(columns) / sizeof(*(columns)))
+#define NEW_TABLE(columns) table__new(columns, ARRAY_SIZE(columns))
 
 /* What went through a channel, and who could have used it. */
 struct traffic {
@@ -69,8 +74,13 @@ struct priv {
 	size_t not_shown;
 	uint64_t not_shown_bytes;
 	size_t width; /* 0: not a terminal */
-	bool colours;
+	bool colours, uncertain;
 };
+
+static bool is_uncertain(const struct gflow *f)
+{
+	return f->certainty != CERTAIN_EXACT || f->shared_bytes;
+}
 
 static int compare_edges(const void *a, const void *b)
 {
@@ -181,7 +191,9 @@ static int begin(struct out *o)
 		return -ENOMEM;
 	p->traffic = calloc(g->nr_chans + 1, sizeof(*p->traffic));
 	p->edges = calloc(g->nr_edges + 1, sizeof(*p->edges));
-	p->flows = NEW_TABLE(flow_columns);
+	for (size_t i = 0; i < g->nr_flows; i++)
+		p->uncertain |= is_uncertain(g->flows[i]);
+	p->flows = table__new(flow_columns, ARRAY_SIZE(flow_columns) - !p->uncertain);
 	p->idle = NEW_TABLE(idle_columns);
 	p->errors = NEW_TABLE(error_columns);
 	p->procs = NEW_TABLE(proc_columns);
@@ -237,13 +249,13 @@ static int put_proc(struct out *o, const struct gproc *proc)
 	return 0;
 }
 
-static int add_label(struct table *t, const struct gproc *proc)
+static int add_label(struct table *t, const char *before, const struct gproc *proc)
 {
 	char *label = proc__label(proc);
 
 	if (!label)
 		return -ENOMEM;
-	table__add(t, label);
+	table__addf(t, "%s%s", before, label);
 	free(label);
 	return 0;
 }
@@ -257,7 +269,7 @@ static int add_users(struct table *t, const struct traffic *traffic, enum role r
 		return 0;
 	}
 	if (traffic->users[role] == 1)
-		return add_label(t, traffic->first[role]);
+		return add_label(t, "", traffic->first[role]);
 	label = proc__label(traffic->first[role]);
 	if (!label)
 		return -ENOMEM;
@@ -306,7 +318,7 @@ static int put_edge(struct out *o, const struct gedge *e)
 		p->nr_errors++;
 		table__add(p->errors, human__count(n, e->errors[i]));
 		table__add(p->errors, error__name(i, number));
-		err = add_label(p->errors, e->proc);
+		err = add_label(p->errors, "", e->proc);
 		table__add(p->errors, e->role == ROLE_WRITE ? "writing" : "reading");
 		table__add(p->errors, e->chan->name ? e->chan->name : "");
 	}
@@ -344,20 +356,19 @@ static int put_flow(struct out *o, const struct gflow *f)
 		return 0;
 	}
 	p->nr_flows++;
-	err = add_label(p->flows, f->from);
-	table__add(p->flows, "->");
+	err = add_label(p->flows, "", f->from);
 	if (!err)
-		err = add_label(p->flows, f->to);
+		err = add_label(p->flows, "-> ", f->to);
 	table__add(p->flows, mech__get(f->chan->row.key.mech)->name);
 	table__add(p->flows, f->chan->name ? f->chan->name : "");
 	table__add(p->flows, human__exact(n, f->bytes));
 	table__add(p->flows, human__count(n, f->ops));
 	add_waited(p, o->g, f->from, f->chan, ROLE_WRITE);
 	add_waited(p, o->g, f->to, f->chan, ROLE_READ);
-	if (f->shared_bytes)
+	if (p->uncertain && f->shared_bytes)
 		table__addf(p->flows, "%s, up to %s more", certainty__name(f->certainty),
 			    human__exact(n, f->shared_bytes));
-	else
+	else if (p->uncertain)
 		table__add(p->flows, certainty__name(f->certainty));
 	p->nr_shared += f->certainty == CERTAIN_SHARED || f->shared_bytes;
 	p->nr_inferred += f->certainty == CERTAIN_INFERRED;

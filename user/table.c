@@ -8,7 +8,7 @@
 #include "table.h"
 
 #define GAP 2
-#define NARROWEST 12
+#define NARROWEST 8
 
 struct table {
 	const struct column *columns;

@@ -212,7 +212,7 @@ static void summarizes(void **state)
 	toy__edge(g, g->procs[0], toy__chan(g, MECH_FIFO, "/tmp/\x1b[31m"), ROLE_WRITE, 0, 0)
 		->holder = true;
 	text = toy__write(g, &out_text);
-	assert_non_null(strstr(text, "ls[1001]    ->  grep[1002]  pipe  pipe:[4711]  1,234 B"));
+	assert_non_null(strstr(text, "ls[1001]    -> grep[1002]  pipe  pipe:[4711]  1,234 B"));
 	assert_non_null(strstr(text, "1.2 ms in 2"));
 	assert_non_null(strstr(text, "/tmp/\\x1b[31m"));
 	assert_non_null(strstr(text, "never used"));
