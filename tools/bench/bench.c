@@ -98,7 +98,7 @@ static void run_loads(struct bench *b, enum variant_id v, bool seldom, double *n
 }
 
 /* Samples count only if nobody else's tracer came or was there meanwhile. */
-static void probe_round(struct bench *b, bool seldom)
+static bool probe_round(struct bench *b, bool seldom)
 {
 	double ns[VAR_PROBES][LOAD_MAX] = { 0 };
 	unsigned int others = links__count();
@@ -116,11 +116,12 @@ static void probe_round(struct bench *b, bool seldom)
 	others += links__count();
 	if (others) {
 		b->r.dirty++;
-		return;
+		return false;
 	}
 	for (int v = 0; v < (int)VAR_PROBES; v++)
 		add_samples(b, v, ns[v], 1);
 	b->r.rounds++;
+	return true;
 }
 
 /* The fastest of the block's rounds, and how many there were. */
@@ -131,7 +132,7 @@ static unsigned int peer_rounds(struct bench *b, struct peer *p, double *min)
 
 	if (p->variant == VAR_STRACE || p->variant == VAR_PERF)
 		rounds = rounds / 10 + 1;
-	for (unsigned int i = 0; i < rounds && !stop; i++) {
+	for (unsigned int i = 0; clean < rounds && i < rounds * 2 && !stop; i++) {
 		run_loads(b, p->variant, is_seldom(b, i), ns);
 		if (links__count() != links) {
 			b->r.dirty++;
@@ -164,16 +165,22 @@ static void peer_failed(struct bench *b, struct peer *p, const char *why)
 		b->r.missing[p->variant] = b->fails[p->variant] < 2 ? NULL : why;
 }
 
+/* Other people's tracers mostly end soon. */
+static bool wait_alone(void)
+{
+	for (int i = 0; i < 100 && links__count() && !stop; i++)
+		usleep(20000);
+	return !links__count();
+}
+
 static void peer_block(struct bench *b, enum variant_id v)
 {
 	double min[LOAD_MAX] = { 0 };
 	unsigned int rounds;
 	struct peer p;
 
-	if (links__count()) {
-		b->r.dirty += b->rounds;
+	if (!wait_alone())
 		return;
-	}
 	if (peer__start(&p, v, &b->worker)) {
 		b->r.missing[v] = "could not be started";
 		return;
@@ -198,8 +205,8 @@ out:
 
 static void run_block(struct bench *b)
 {
-	for (unsigned int i = 0; i < b->rounds && !stop; i++)
-		probe_round(b, is_seldom(b, i));
+	for (unsigned int i = 0, clean = 0; clean < b->rounds && i < b->rounds * 2 && !late(b); i++)
+		clean += probe_round(b, is_seldom(b, clean));
 	for (int v = VAR_PROBES; v < VAR_MAX; v++) {
 		if (!b->r.missing[v] && b->fails[v] < 2 && !late(b))
 			peer_block(b, v);
@@ -220,6 +227,11 @@ static void run(struct bench *b)
 	if (isatty(2))
 		fprintf(stderr, "\n");
 	b->r.seconds = (now_ns() - start) / 1e9;
+	for (int v = 0; v < VAR_MAX; v++) {
+		if (!b->r.missing[v] && !b->r.cell[v][LOAD_PIPE].min)
+			b->r.missing[v] =
+				"other tracers were there all the time, or no time was left";
+	}
 }
 
 static const char usage[] = "usage: bench [--quick] [--check] [-j FILE] [-r ROUNDS] [-t SECONDS]\n"

@@ -44,7 +44,8 @@ struct worker {
 	pid_t pid;
 	pid_t echo[2]; /* on the same core, on another one */
 	int ask, answer;
-	long long calls, bytes; /* reads and writes that it has made so far, at least */
+	/* Reads and writes that it has made so far, at least; those on pipes; their bytes. */
+	long long calls, piped, bytes;
 };
 
 int worker__start(struct worker *w);
@@ -86,7 +87,7 @@ struct peer {
 	char out[64]; /* a file with what it printed */
 	char data[64]; /* a file with what it traced */
 	int status; /* after peer__stop() */
-	long long calls, bytes; /* of the worker when the peer began to trace it */
+	long long calls, piped, bytes; /* of the worker when the peer began to trace it */
 };
 
 const char *peer__missing(enum variant_id v); /* why it cannot run, NULL: it can */

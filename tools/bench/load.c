@@ -286,6 +286,7 @@ double worker__run(struct worker *w, enum load_id load, unsigned int ops)
 	if (!loads[load].seldom)
 		ops += WARM_UP(ops);
 	w->calls += (long long)loads[load].rw * ops + 2;
+	w->piped += (load == LOAD_ZERO ? 0 : (long long)loads[load].rw * ops) + 2;
 	w->bytes += (long long)loads[load].rw * ops + sizeof(req) + sizeof(ns);
 	return ns;
 }

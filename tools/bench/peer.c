@@ -166,6 +166,7 @@ int peer__wait_ready(struct peer *p, struct worker *w, double untraced)
 			return -ESRCH;
 		if (!same) {
 			p->calls = w->calls;
+			p->piped = w->piped;
 			p->bytes = w->bytes;
 		}
 		if (open_now != open_before || fastest_pipe(w, 10, 200) < untraced * SLOWER)
@@ -223,7 +224,7 @@ bool peer__counted_all(const struct peer *p, const struct worker *w)
 			 "jq '([.processes[] | select(.pid == %d).id]) as $ids | "
 			 "[.edges[] | select(.process | IN($ids[])).ops] | add // 0' %s",
 			 w->pid, p->data);
-		return number_from(cmd) >= w->calls - p->calls;
+		return number_from(cmd) >= w->piped - p->piped;
 	case VAR_BPFTRACE:
 		snprintf(cmd, sizeof(cmd), "sed -n 's/^@\\[%d\\]: //p' %s", w->pid, p->out);
 		return number_from(cmd) >= w->bytes - p->bytes;

@@ -87,7 +87,7 @@ static void print_load(const struct results *r, enum load_id l, FILE *f)
 		print_number(f, 10, 2, v ? ratio(r, v, VAR_BPFTRACE, l) : NAN);
 		fprintf(f, " %7u", c->rounds);
 		print_number(f, 6, 1, spread(c) * 100);
-		fprintf(f, "%%\n");
+		fprintf(f, " %%\n");
 	}
 }
 
