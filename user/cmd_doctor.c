@@ -15,6 +15,7 @@
 #include "cmd.h"
 #include "features.h"
 #include "features.skel.h"
+#include "tracer.h"
 
 enum verdict { MISSING, OK, UNKNOWN, NOTE };
 
@@ -122,6 +123,21 @@ static bool try_tables(void)
 	if (fd < 0)
 		return false;
 	close(fd);
+	return true;
+}
+
+/* The tracing programs themselves, past the verifier, not attached. */
+static bool try_engine(void)
+{
+	struct tracer_opts opts = { .scope = SCOPE_PIDS | SCOPE_CGROUP,
+				    .mechs = ~0U,
+				    .life = true };
+	struct tracer *tracer = NULL;
+	char why[256];
+
+	if (tracer__new(&tracer, &opts, why, sizeof(why)))
+		return false;
+	tracer__free(tracer);
 	return true;
 }
 
@@ -284,6 +300,13 @@ static const struct feature features[] = {
 		.try = try_tables,
 		.without = "there is nowhere to count",
 		.how = "more memory; before Linux 5.11 also `ulimit -l unlimited`",
+	},
+	{
+		.name = "the tracing programs themselves",
+		.needed = true,
+		.try = try_engine,
+		.without = "nothing can be traced",
+		.how = "what is missing above; if nothing is, IPCTRACE_DEBUG=1 shows why",
 	},
 	{
 		.name = "iterators over open files",
