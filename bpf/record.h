@@ -79,6 +79,7 @@ enum chan_flags {
 	CHAN_CUT = 2, /* name did not fit */
 	CHAN_LEDGER = 4, /* who wrote which bytes was kept in a ledger */
 	CHAN_NO_LEDGER = 8, /* it should have been, and there was no room */
+	CHAN_GONE = 16, /* nobody holds it: no record of it comes after this one */
 };
 
 /* What makes a channel the same channel. */
@@ -155,7 +156,7 @@ enum loss {
 	LOSS_NO_PROC = 2, /* processes (with all they did) not seen: the process table was full */
 	LOSS_NO_LEDGER = 3, /* channels whose many writers could not be told apart */
 	LOSS_NO_FLOW = 4, /* bytes whose writer is known but the flow table was full */
-	LOSS_COMPAT = 5, /* calls of 32-bit programs, which are not decoded */
+	LOSS_COMPAT = 5, /* 32-bit programs (not calls): what they do is not decoded */
 	LOSS_RING_PROC = 6, /* lifecycle records that found the ring full */
 	LOSS_RING_OP = 7, /* per-operation records that found the ring full */
 	LOSS_STRAY = 8, /* calls that slept on a file which was another one when they ended */

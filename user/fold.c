@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Bounded memory. Dead processes wait in line; beyond the limit the one that ended longest ago goes:
- * without edges it is dropped, with edges it becomes part of a group node, one for each (comm, exe,
- * uid). When only groups are left on a channel, it waits in line likewise, then its flows are
- * resolved and it becomes part of a group channel, one for each (mechanism, {(role, group)}).
- * Sums over edges and flows never change by this. Of each id that left, a few bytes stay: its
- * parent's (for relations), and its group's (for records that come late).
+ * Bounded memory. Dead processes rest for a second, for their last records may come late. Then those
+ * without edges are dropped, and the others wait in line; beyond the limit the one that ended
+ * longest ago becomes part of a group node, one for each (comm, exe, uid). A channel that is gone,
+ * with only groups left on it, has its flows resolved and becomes part of a group channel, one for
+ * each (mechanism, {(role, group)}). Sums over edges and flows never change by this. Of each id that
+ * left, a few bytes stay: its parent's (for relations), and its group's (for records that come late).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -15,8 +15,9 @@
 
 #define MEMO_PAGE 1024
 
-/* How many dead processes without edges are kept: their last records may still come. */
-#define RESTING_MAX 1000
+/* How long dead processes are left alone; and how many at most, in fold limits. */
+#define REST_NS 1000000000ull
+#define RESTING_MAX 4
 
 /* Ends that a folded process is compared with, to know how they were related. */
 #define PAIRS_PER_FOLD 64
@@ -291,23 +292,14 @@ static int fold_chan(struct graph *g, struct chan *c)
 	return err;
 }
 
-/* Somebody who is not folded came to a channel that was in line: it is no longer. */
-void fold_woken(struct graph *g, struct chan *c)
+/* Nobody can use it any more, and nobody is left on it who is not folded. */
+int fold_chan_if_done(struct graph *g, struct chan *c)
 {
-	if (list__empty(&c->aged))
-		return;
-	list__del(&c->aged);
-	g->priv->nr_quiet--;
-}
+	bool gone = c->c.row.flags & CHAN_GONE;
 
-static int chan_quiet(struct graph *g, struct chan *c)
-{
-	if (c->c.folded || c->nr_folded < c->nr_edges || !list__empty(&c->aged))
+	if (!gone || c->c.folded || !c->nr_edges || c->nr_folded < c->nr_edges)
 		return 0;
-	list__add_tail(&g->priv->quiet, &c->aged);
-	if (++g->priv->nr_quiet <= g->priv->fold_limit)
-		return 0;
-	return fold_chan(g, list_entry(g->priv->quiet.next, struct chan, aged));
+	return fold_chan(g, c);
 }
 
 static int fold_rows(struct graph *g, struct proc *p, struct proc *group)
@@ -355,7 +347,7 @@ static int fold_proc(struct graph *g, struct proc *p)
 		if (!err)
 			err = move_edge(g, e, group, c);
 		if (!err)
-			err = chan_quiet(g, c);
+			err = fold_chan_if_done(g, c);
 	}
 	if (!err)
 		err = memo_set(&g->priv->proc_groups, p->p.key, group->p.key - KEY_GROUP + 1);
@@ -373,41 +365,45 @@ void fold_forget(struct graph *g, struct proc *p)
 		g->priv->nr_resting--;
 }
 
-static size_t resting_max(const struct graph_priv *priv)
+/* Its last records may still be on their way, but not for long. */
+static bool rested(const struct graph_priv *priv, uint64_t now)
 {
-	return priv->fold_limit < RESTING_MAX || priv->fold_limit == SIZE_MAX ? priv->fold_limit :
-										RESTING_MAX;
+	const struct proc *p = list_entry(priv->resting.next, struct proc, aged);
+
+	return priv->nr_resting &&
+	       (now - p->died >= REST_NS || priv->nr_resting / RESTING_MAX > priv->fold_limit);
 }
 
-static int make_room(struct graph *g)
+static int end_rest(struct graph *g)
 {
 	struct graph_priv *priv = g->priv;
-	struct proc *p;
+	struct proc *p = list_entry(priv->resting.next, struct proc, aged);
 
-	if (priv->nr_resting > resting_max(priv)) {
-		p = list_entry(priv->resting.next, struct proc, aged);
-		fold_forget(g, p);
-		if (list__empty(&p->edges) && list__empty(&p->given) && list__empty(&p->taken))
-			return leave(g, p);
-		p->ended = true;
-		list__add_tail(&priv->ended, &p->aged);
-		priv->nr_ended++;
-	}
-	if (priv->nr_ended > priv->fold_limit) {
-		p = list_entry(priv->ended.next, struct proc, aged);
-		fold_forget(g, p);
-		return fold_proc(g, p);
-	}
-	return 0;
+	fold_forget(g, p);
+	if (list__empty(&p->edges) && list__empty(&p->given) && list__empty(&p->taken))
+		return leave(g, p);
+	p->ended = true;
+	list__add_tail(&priv->ended, &p->aged);
+	priv->nr_ended++;
+	if (priv->nr_ended <= priv->fold_limit)
+		return 0;
+	p = list_entry(priv->ended.next, struct proc, aged);
+	fold_forget(g, p);
+	return fold_proc(g, p);
 }
 
-int fold_died(struct graph *g, struct proc *p)
+int fold_died(struct graph *g, struct proc *p, uint64_t now)
 {
-	if (!list__empty(&p->aged) || p->p.flags & PROC_ROOT)
+	int err = 0;
+
+	if (!list__empty(&p->aged) || p->p.flags & PROC_ROOT || g->priv->fold_limit == SIZE_MAX)
 		return 0;
+	p->died = now;
 	list__add_tail(&g->priv->resting, &p->aged);
 	g->priv->nr_resting++;
-	return make_room(g);
+	while (!err && rested(g->priv, now))
+		err = end_rest(g);
+	return err;
 }
 
 void fold_free(struct graph *g)

@@ -24,7 +24,6 @@ struct graph *graph__new(void)
 	list__init(&priv->chans);
 	list__init(&priv->resting);
 	list__init(&priv->ended);
-	list__init(&priv->quiet);
 	priv->outside.p = (struct gproc){ .key = PROC_OUTSIDE, .count = 1 };
 	return g;
 }
@@ -70,7 +69,6 @@ struct chan *graph_new_chan(struct graph *g, uint32_t key)
 		list__init(&c->edges[i]);
 	list__init(&c->ledger);
 	list__init(&c->flows);
-	list__init(&c->aged);
 	list__add_tail(&g->priv->chans, &c->all);
 	return c;
 }
@@ -112,8 +110,6 @@ struct edge *graph_get_edge(struct graph *g, struct proc *p, struct chan *c, enu
 	c->nr_edges++;
 	if (p->p.folded)
 		c->nr_folded++;
-	else
-		fold_woken(g, c);
 	return e;
 }
 
@@ -170,7 +166,6 @@ void graph_free_chan(struct graph *g, struct chan *c)
 	list_for_each_safe(f, next_flow, &c->flows, by_chan)
 		flow_free(g, f);
 	map__del(&g->priv->chan_map, c->c.key, 0);
-	fold_woken(g, c);
 	list__del(&c->all);
 	free(c->c.name);
 	free(c->c.path);
@@ -274,7 +269,7 @@ static int handle_proc(struct graph *g, const struct rec_proc *rec)
 		return 0;
 	err = fill_proc(p, &rec->row);
 	if (!err && (p->p.flags & PROC_DEAD))
-		err = fold_died(g, p);
+		err = fold_died(g, p, rec->h.time);
 	return err;
 }
 
@@ -293,7 +288,7 @@ static int handle_chan(struct graph *g, const struct rec_chan *rec)
 	if (c->c.row.name_len > PATH_LEN)
 		c->c.row.name_len = PATH_LEN;
 	c->has_row = true;
-	return 0;
+	return fold_chan_if_done(g, c);
 }
 
 static void add_counters(struct gedge *e, const struct edge_row *row)

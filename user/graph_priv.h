@@ -19,6 +19,7 @@ struct proc {
 	struct list given, taken; /* ledger_row.by_from, by_to */
 	struct list all; /* in graph_priv.procs */
 	struct list aged; /* in graph_priv.resting or .ended */
+	uint64_t died; /* time of the record that said so */
 	bool ended; /* and it is the latter */
 	struct proc *next; /* group node: of the same hash */
 };
@@ -33,7 +34,6 @@ struct chan {
 	struct list ledger; /* ledger_row.by_chan */
 	struct list flows; /* flow.by_chan: resolved */
 	struct list all;
-	struct list aged; /* in graph_priv.quiet */
 	uint64_t *signature; /* group node */
 	size_t signature_len;
 	struct chan *next;
@@ -72,8 +72,7 @@ struct graph_priv {
 	struct map proc_map, chan_map, edge_map, ledger_map, flow_map;
 	struct list procs, chans;
 	struct list resting, ended; /* dead processes: just died; with edges, to be folded */
-	struct list quiet; /* channels whose processes are all folded */
-	size_t nr_resting, nr_ended, nr_quiet, fold_limit;
+	size_t nr_resting, nr_ended, fold_limit;
 	struct memo parents; /* of processes that left */
 	struct memo proc_groups, chan_groups; /* index + 1 in the arrays below */
 	struct proc **groups;
@@ -129,11 +128,11 @@ void classify_pairs(struct graph *g, struct chan *c, const struct edge *e, size_
 void classify_chan(struct graph *g, struct chan *c);
 
 /* fold.c */
-int fold_died(struct graph *g, struct proc *p);
+int fold_died(struct graph *g, struct proc *p, uint64_t now);
 void fold_forget(struct graph *g, struct proc *p);
 struct proc *fold_find_proc(const struct graph *g, uint32_t key);
 struct chan *fold_find_chan(const struct graph *g, uint32_t key);
-void fold_woken(struct graph *g, struct chan *c);
+int fold_chan_if_done(struct graph *g, struct chan *c);
 void fold_free(struct graph *g);
 
 int memo_set(struct memo *m, uint32_t key, uint32_t value);

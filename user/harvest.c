@@ -189,6 +189,8 @@ static void free_chan(struct tracer *t, uint32_t row)
 	struct chan_row *c = &t->chans[row];
 	uint32_t ledger = c->ledger;
 
+	/* Said last, after its edges and flows: the graph may now put it away. */
+	c->flags |= CHAN_GONE;
 	emit_chan(t, row);
 	c->id = 0;
 	t->chan_state[row] = 0;

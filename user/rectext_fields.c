@@ -7,7 +7,7 @@ const char *const rectext_roles[] = { "write", "read", NULL };
 static const char *const life_words[] = { "none", "fork", "exec", "exit", "chan", NULL };
 static const char *const proc_words[] = { "dead",   "initial", "root", "compat",
 					  "cut",    "holder",  NULL };
-static const char *const chan_words[] = { "preexisting", "cut", "ledger", "no-ledger", NULL };
+static const char *const chan_words[] = { "preexisting", "cut", "ledger", "no-ledger", "gone", NULL };
 
 #define SIZE(s, f) sizeof(((struct s *)0)->f)
 #define AT(s, f) .at = offsetof(struct s, f), .size = SIZE(s, f)
