@@ -28,6 +28,9 @@ CALL_CAUSES = ("no_edge", "no_channel", "stray")
 # System calls poll, ppoll, epoll_wait and epoll_pwait on x86-64.
 POLLS = ("7", "271", "232", "281")
 
+# The end of a flow that was not watched, or was there before; no process of the graph.
+OUTSIDE = "outside"
+
 TESTS = []  # (name, function), in the order of definition
 
 
@@ -256,6 +259,8 @@ class Graph:
             raise Failure("%s is not JSON: %s" % (os.path.basename(path), e))
 
     def name(self, pid_id):
+        if pid_id == OUTSIDE:
+            return pid_id
         proc = self.procs[pid_id]
         return "%s[%s]" % (proc["comm"], proc["pid"])
 
@@ -305,6 +310,11 @@ class Graph:
         for chan in self.chans.values():
             self.check_balance(chan)
 
+    def none_outside(self):
+        """All who moved bytes were watched."""
+        strangers = [f for f in self.flows if OUTSIDE in (f["from"], f["to"])]
+        check(not strangers, "bytes from or to nobody known: %s" % strangers[:4])
+
     def processes_seen(self):
         return sum(p.get("count", 1) for p in self.procs.values())
 
@@ -329,11 +339,12 @@ class Graph:
         for proc in self.procs.values():
             check(proc["parent"] is None or proc["parent"] in self.procs,
                   "parent of %s is not in the graph" % proc["id"])
+        known = set(self.procs) | {OUTSIDE}
         for edge in self.edges:
             check(edge["process"] in self.procs and edge["channel"] in self.chans,
                   "edge without its ends: %s" % edge)
         for flow in self.flows:
-            check(flow["from"] in self.procs and flow["to"] in self.procs
+            check(flow["from"] in known and flow["to"] in known
                   and flow["channel"] in self.chans, "flow without its ends: %s" % flow)
         pairs = [(e["process"], e["channel"], e["role"]) for e in self.edges]
         check_equal(len(set(pairs)), len(pairs), "number of distinct edges")
@@ -380,8 +391,8 @@ class Graph:
                 has = sum(e["bytes"] for e in edges
                           if e["process"] == proc and e["role"] == role)
                 said = sum(f["bytes"] for f in flows if f[end] == proc)
-                if not any(e["process"] == proc for e in edges):
-                    continue  # somebody outside, of whom only the flow is known
+                if proc == OUTSIDE or not self.procs[proc]["watched"]:
+                    continue  # of whom only the flow is known
                 check(said <= has, "%s: flows say that %s %s %d bytes, its edge %d" % (
                     what, self.name(proc), role, said, has))
         if chan["capacity"] and chan["highwater"] is not None:
