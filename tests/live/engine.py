@@ -191,7 +191,7 @@ KINDS = ("prog", "map", "link")
 
 
 def held_objects(pid):
-    """(kind, id) of what a process has open; bpf iterators, which tell it too, are not everywhere."""
+    """(kind, id) of what a process has open."""
     found, folder = set(), "/proc/%d/fdinfo" % pid
     for name in os.listdir(folder):
         for line in read_text(os.path.join(folder, name)).splitlines():
@@ -201,14 +201,19 @@ def held_objects(pid):
     return found
 
 
+def show(kind):
+    # As text: its JSON of links is broken by types that it does not know.
+    done = subprocess.run(["bpftool", kind, "show"], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    return done.returncode == 0 and (done.stdout.decode() or "\n")
+
+
 def live_objects():
     found = set()
     for kind in KINDS:
-        # As text: its JSON of links is broken by types that it does not know.
-        done = subprocess.run(["bpftool", kind, "show"], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
-        check_equal(done.returncode, 0, "bpftool %s show: %s" % (kind, done.stderr.decode()))
-        found |= {(kind, int(n)) for n in re.findall(r"^(\d+): ", done.stdout.decode(), re.M)}
+        # It gives up when an object goes while it looks, and others come and go here.
+        text = wait_for(lambda: show(kind), "bpftool %s show" % kind)
+        found |= {(kind, int(n)) for n in re.findall(r"^(\d+): ", text, re.M)}
     return found
 
 
@@ -358,7 +363,8 @@ void _start(void)
 def compat_calls(t):
     need("cc")
     built = t.run(["cc", "-m32", "-O1", "-nostdlib", "-static", "-ffreestanding", "-no-pie",
-                   "-fno-pie", "-fno-stack-protector", "-o", t.path("compat"), t.write("compat.c", COMPAT)])
+                   "-fno-pie", "-fno-stack-protector", "-o", t.path("compat"),
+                   t.write("compat.c", COMPAT)])
     check_equal(built.status, 0, "cc: " + built.stderr)
     try:
         plain = t.run([t.path("compat")])
