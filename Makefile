@@ -27,6 +27,8 @@ ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(shell uname -m)))
 VERSION := 0.1
 
 Q := $(if $(V),,@)
+# Into place in one step: a program may be running, or another make reading.
+placed = && mv -f $@.$$$$ $@ || { rm -f $@.$$$$; exit 1; }
 say = $(if $(V),,@printf '  %-8s %s\n' '$(1)' '$(2)')
 
 WARN := -Wall -Wextra -Wtype-limits -Werror
@@ -75,43 +77,43 @@ $(B)/vmlinux.h: $(filter-out /sys/%,$(wildcard $(VMLINUX))) $(B)/flags
 	$(Q)case '$(VMLINUX)' in \
 	*.h) cat '$(VMLINUX)' ;; \
 	*) $(BPFTOOL) btf dump file '$(VMLINUX)' format c ;; \
-	esac >$@.new && if cmp -s $@.new $@; then rm $@.new; touch $@; else mv $@.new $@; fi
+	esac >$@.$$$$ $(placed)
 
 $(B)/bpf/%.o: bpf/%.bpf.c $(B)/vmlinux.h $(B)/flags
 	$(call say,BPF,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -MT $@ -MF $(@:.o=.d) -c $< -o $@
+	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -MT $@ -MF $(@:.o=.d) -c $< -o $@.$$$$ $(placed)
 
 $(SKEL): $(B)/%.skel.h: $(B)/bpf/%.o
 	$(call say,SKEL,$@)
-	$(Q)$(BPFTOOL) gen object $(B)/$*.bpf.o $<
-	$(Q)$(BPFTOOL) gen skeleton $(B)/$*.bpf.o name $*_bpf >$@
+	$(Q)$(BPFTOOL) gen object $(B)/$*.$$$$.o $< && \
+	$(BPFTOOL) gen skeleton $(B)/$*.$$$$.o name $*_bpf >$@.$$$$ && rm $(B)/$*.$$$$.o $(placed)
 
 $(B)/%.o: %.c $(B)/flags | $(SKEL)
 	$(call say,CC,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -MT $@ -MF $(@:.o=.d) -c $< -o $@.$$$$ $(placed)
 
 # An archive: a unit test links what it uses, and no more.
 $(B)/libipctrace.a: $(LIB_OBJ)
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && $(AR) rcs $@ $(LIB_OBJ)
+	$(Q)$(AR) rcs $@.$$$$ $(LIB_OBJ) $(placed)
 
 $(B)/ipctrace: $(B)/user/main.o $(B)/libipctrace.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS) $(EXTRA_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(EXTRA_CFLAGS) $(LDFLAGS) -o $@.$$$$ $^ $(LIBS) $(placed)
 
 $(B)/workload: $(WORK_OBJ)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS) $(EXTRA_CFLAGS) $(LDFLAGS) -pthread -o $@ $^
+	$(Q)$(CC) $(CFLAGS) $(EXTRA_CFLAGS) $(LDFLAGS) -pthread -o $@.$$$$ $^ $(placed)
 
 $(UNIT): %: %.o $(UNIT_HELP) $(B)/libipctrace.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS) $(EXTRA_CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(LIBS) -lcmocka
+	$(Q)$(CC) $(CFLAGS) $(EXTRA_CFLAGS) $(LDFLAGS) -pthread -o $@.$$$$ $^ $(LIBS) -lcmocka $(placed)
 
 $(TEST_TOOLS): %: %.o $(B)/libipctrace.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS) $(EXTRA_CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(EXTRA_CFLAGS) $(LDFLAGS) -pthread -o $@.$$$$ $^ $(LIBS) $(placed)
 
 # The benchmark's programs; adds to TESTS_ALSO what `make tests` shall build of them, and gives bench.
 -include tools/bench/bench.mk
