@@ -217,8 +217,8 @@ int results__json(const struct results *r, FILE *f)
 
 static bool check_added(const struct results *r, enum load_id l, double limit, FILE *f)
 {
-	double floor = results__added(r, VAR_EXIT, LOAD_PIPE),
-	       added = results__added(r, VAR_IPCTRACE, l);
+	double floor = results__added(r, VAR_EXIT, l);
+	double added = results__added(r, VAR_IPCTRACE, l);
 	double here = limit * (floor > LIMIT_FLOOR ? floor / LIMIT_FLOOR : 1);
 	bool ok = added <= here; /* not, if not measured */
 
@@ -239,7 +239,7 @@ int results__check(const struct results *r, FILE *f)
 	for (unsigned int i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
 		failed += !check_added(r, limits[i].load, limits[i].limit, f);
 	if (r->missing[VAR_BPFTRACE]) {
-		fprintf(f, "SKIP pipe: ratio to the bpftrace one-liner: %s\n",
+		fprintf(f, "SKIP pipe: ratio to the bpftrace one-liner: bpftrace %s\n",
 			r->missing[VAR_BPFTRACE]);
 		return failed;
 	}
