@@ -362,7 +362,7 @@ def summary(t):
     child = t.tracer(["-o", "-"], ["/bin/sh", "-c", "seq 1 1000 | wc -c >/dev/null"])
     child.wait(20)
     check_equal(child.status, 0, "exit status: " + child.stderr)
-    check(re.search(r"^seq.* wc.* pipe .*3,893 B.*exact$", child.stdout, re.MULTILINE),
+    check(re.search(r"^seq.* wc.* pipe .* 3,893 B ", child.stdout, re.MULTILINE),
           "no line from seq to wc: %r" % child.stdout)
     check_no_controls(child.out_path)
 
