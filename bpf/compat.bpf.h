@@ -21,10 +21,11 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 #define PEEK(type, addr, field)                                                                    \
 	({                                                                                         \
 		typeof(((type *)0)->field) _v;                                                     \
+		__u64 _a = (addr);                                                                 \
 		if (cfg.casts)                                                                     \
-			_v = CAST(type, addr)->field;                                              \
+			_v = CAST(type, _a)->field;                                                \
 		else                                                                               \
-			_v = BPF_CORE_READ((type *)(addr), field);                                 \
+			_v = BPF_CORE_READ((type *)_a, field);                                     \
 		_v;                                                                                \
 	})
 

@@ -222,7 +222,7 @@ int call_sleeps(void)
 		if (!ts->acts[0].edge && !ts->acts[1].edge)
 			return 0;
 		ts->call = nr + 1;
-		ts->slept = 0;
+		ts->slept[0] = ts->slept[1] = 0;
 		ts->seen++;
 	}
 	ts->waits = waits_for(ts) & 1;
@@ -242,18 +242,19 @@ int call_sleeps(void)
 
 static __always_inline void call_wakes(struct task_state *ts)
 {
-	struct act *a = &ts->acts[ts->waits & 1];
+	__u32 i = ts->waits & 1;
+	struct act *a = &ts->acts[i];
 	struct edge_row *e = edge_at(a->edge - 1);
 	__u64 slept = bpf_ktime_get_ns() - ts->slept_since;
 
 	ts->slept_since = 0;
-	ts->slept += slept;
+	ts->slept[i] += slept;
 	if (!a->edge || !e)
 		return;
 	e->blocked_since = 0;
 	e->blocked_ns += slept;
-	if (ts->slept > e->max_blocked_ns)
-		e->max_blocked_ns = ts->slept;
+	if (ts->slept[i] > e->max_blocked_ns)
+		e->max_blocked_ns = ts->slept[i];
 }
 
 SEC("tp_btf/sched_switch")

@@ -31,12 +31,20 @@ struct settling {
 	struct piece pieces[PIECES];
 };
 
+/* Too big for the 512 bytes of stack that all callers share. Nothing preempts these programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct settling);
+} settlings SEC(".maps");
+
 static __always_inline struct ledger *ledger_at(__u32 row)
 {
 	return bpf_map_lookup_elem(&ledgers, &row);
 }
 
-static __always_inline void flow_add(__u32 chan, __u32 from, __u32 to, __u64 bytes)
+static __noinline void flow_add(__u32 chan, __u32 from, __u32 to, __u64 bytes)
 {
 	struct flow_key key = {.chan = chan, .from = from, .to = to};
 	struct flow_val *v = bpf_map_lookup_elem(&flows, &key), first = {};
@@ -250,42 +258,47 @@ static __noinline void walk(struct ledger *l, struct settling *s)
 int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file)
 {
 	struct chan_row *c = chan_at(chan);
-	struct settling s = {.proc = proc, .n = n};
 	bool write = role == ROLE_WRITE, sure;
 	struct ledger *l;
+	struct settling *s;
+	__u32 zero = 0;
 	__u64 first;
 
-	if (!c)
+	s = bpf_map_lookup_elem(&settlings, &zero);
+	if (!c || !s)
 		return 0;
 	l = ledger_at(c->ledger - 1);
 	if (!l)
 		return 0;
-	s.chan = c->id;
+	s->chan = c->id;
+	s->proc = proc;
+	s->n = n;
+	s->nr = 0;
 	first = c->first_writer;
-	pipe_view(file, &s.now);
+	pipe_view(file, &s->now);
 	bpf_spin_lock(&l->lock);
 	if (l->fresh)
-		first_entry(l, &s, write, first);
-	sure = agrees(l, &s, write);
+		first_entry(l, s, write, first);
+	sure = agrees(l, s, write);
 	if (write) {
 		put(l, sure ? proc : PROC_SHARED, n);
-		pay_debts(l, &s, sure ? proc : PROC_SHARED);
+		pay_debts(l, s, sure ? proc : PROC_SHARED);
 	} else {
-		take(l, &s, sure);
+		take(l, s, sure);
 	}
 	if (!sure)
 		l->dirty = 1;
-	if (l->dirty && !l->nr_debts && l->wpos - l->rpos == s.now.bytes) {
+	if (l->dirty && !l->nr_debts && l->wpos - l->rpos == s->now.bytes) {
 		l->dirty = 0;
 		l->taint = l->wpos;
 	}
-	l->base = s.now;
+	l->base = s->now;
 	bpf_spin_unlock(&l->lock);
 	for (__u32 i = 0; i < PIECES; i++)
-		if (i < s.nr)
-			flow_add(s.chan, s.pieces[i].writer, s.pieces[i].reader, s.pieces[i].bytes);
+		if (i < s->nr)
+			flow_add(s->chan, s->pieces[i].writer, s->pieces[i].reader, s->pieces[i].bytes);
 	if (!write)
-		walk(l, &s);
+		walk(l, s);
 	return 0;
 }
 

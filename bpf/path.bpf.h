@@ -9,50 +9,66 @@
 
 #include "compat.bpf.h"
 
-#define PATH_DEPTH 32
+#define PATH_DEPTH 64
+
+struct path_walk {
+	__u64 dentry, mnt; /* addresses */
+	__u32 off;
+	bool whole;
+};
+
+/* One step towards the root. A loop by helper, as the verifier would go through each of its rounds. */
+static long path_step(__u32 i, struct path_walk *w)
+{
+	__u64 up = PEEK_ADDR(struct dentry, w->dentry, d_parent), at = w->off;
+	__u32 zero = 0;
+	char *buf = bpf_map_lookup_elem(&path_scratch, &zero);
+	long n;
+
+	if (!buf)
+		return 1;
+	if (w->dentry == up || w->dentry == PEEK_ADDR(struct vfsmount, w->mnt, mnt_root)) {
+		__u64 m = w->mnt - bpf_core_field_offset(struct mount, mnt);
+		__u64 parent = PEEK_ADDR(struct mount, m, mnt_parent);
+
+		if (m == parent || w->dentry != PEEK_ADDR(struct vfsmount, w->mnt, mnt_root)) {
+			w->whole = true;
+			return 1;
+		}
+		w->dentry = PEEK_ADDR(struct mount, m, mnt_mountpoint);
+		w->mnt = parent + bpf_core_field_offset(struct mount, mnt);
+		return 0;
+	}
+	/* Compared in the very register that is added, or 6.1 does not see the bound. */
+	asm volatile("" : "+r"(at));
+	if (at >= PATH_LEN)
+		return 1;
+	n = bpf_probe_read_kernel_str(buf + at, PATH_LEN,
+				      (void *)PEEK_ADDR(struct dentry, w->dentry, d_name.name));
+	if (n <= 0)
+		return 1;
+	w->off += n;
+	w->dentry = up;
+	return 0;
+}
 
 /* Writes into dst (PATH_LEN bytes); returns how many, with bit 16 set if it did not fit. */
-static __noinline __u32 path_names(__u64 path_addr, char *dst)
+static __noinline __u32 path_names(__u64 path, char *dst)
 {
-	struct path *path = (struct path *)path_addr;
-	struct vfsmount *mnt = BPF_CORE_READ(path, mnt);
-	struct dentry *d = BPF_CORE_READ(path, dentry);
-	__u32 off = 0, zero = 0;
-	bool whole = false;
+	struct path_walk w = { .mnt = PEEK_ADDR(struct path, path, mnt),
+			       .dentry = PEEK_ADDR(struct path, path, dentry) };
+	__u32 zero = 0;
 	char *buf = bpf_map_lookup_elem(&path_scratch, &zero);
 
 	if (!buf || !dst)
 		return 0;
-	for (int i = 0; i < PATH_DEPTH; i++) {
-		struct dentry *up = BPF_CORE_READ(d, d_parent);
-		long n;
-
-		if (d == up || d == BPF_CORE_READ(mnt, mnt_root)) {
-			struct mount *m = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
-			struct mount *parent = BPF_CORE_READ(m, mnt_parent);
-
-			if (m == parent || d != BPF_CORE_READ(mnt, mnt_root)) {
-				whole = true;
-				break;
-			}
-			d = BPF_CORE_READ(m, mnt_mountpoint);
-			mnt = (void *)parent + bpf_core_field_offset(struct mount, mnt);
-			continue;
-		}
-		if (off >= PATH_LEN)
-			break;
-		n = bpf_probe_read_kernel_str(buf + off, PATH_LEN, BPF_CORE_READ(d, d_name.name));
-		if (n <= 0)
-			break;
-		off += n;
-		d = up;
-	}
-	if (off > PATH_LEN) {
-		whole = false;
-		off = PATH_LEN;
+	bpf_loop(PATH_DEPTH, path_step, &w, 0);
+	if (w.off > PATH_LEN) {
+		w.whole = false;
+		w.off = PATH_LEN;
 	}
 	bpf_probe_read_kernel(dst, PATH_LEN, buf);
-	return off | (whole ? 0 : 1 << 16);
+	return w.off | (w.whole ? 0 : 1 << 16);
 }
 
 #endif

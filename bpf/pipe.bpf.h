@@ -8,6 +8,7 @@
 #include "compat.bpf.h"
 
 #define PIPE_PAGE_SHIFT 12
+#define PIPE_MAX_BUFFERS (1 << 20)
 
 static __always_inline enum mech pipe_mech(__u64 inode)
 {
@@ -29,7 +30,7 @@ static __always_inline __u64 pipe_capacity(__u64 file)
 
 struct pipe_sum {
 	__u64 bufs;
-	__u32 at, end, mask;
+	__u32 at, mask;
 	__u64 bytes;
 };
 
@@ -38,18 +39,10 @@ static __always_inline __u64 pipe_buffer(__u64 bufs, __u32 i)
 	return bufs + (__u64)i * bpf_core_type_size(struct pipe_buffer);
 }
 
-static __always_inline bool pipe_sum_step(struct pipe_sum *s)
+static long pipe_sum_step(__u32 i, struct pipe_sum *s)
 {
-	if (s->at == s->end)
-		return false;
-	s->bytes += PEEK(struct pipe_buffer, pipe_buffer(s->bufs, s->at & s->mask), len);
-	s->at++;
-	return true;
-}
-
-static long pipe_sum_more(__u32 i, struct pipe_sum *s)
-{
-	return !pipe_sum_step(s);
+	s->bytes += PEEK(struct pipe_buffer, pipe_buffer(s->bufs, (s->at + i) & s->mask), len);
+	return 0;
 }
 
 /*
@@ -60,26 +53,21 @@ static __always_inline void pipe_view(__u64 file, struct ring_view *v)
 {
 	__u64 pipe = pipe_of(file);
 	struct pipe_sum s = {};
-	__u32 i;
+	__u64 newest;
 
 	v->head = PEEK(struct pipe_inode_info, pipe, head);
 	v->tail = PEEK(struct pipe_inode_info, pipe, tail);
 	v->first = v->last = 0;
+	v->bytes = 0;
+	if (v->head == v->tail || v->head - v->tail > PIPE_MAX_BUFFERS)
+		return;
 	s.bufs = PEEK_ADDR(struct pipe_inode_info, pipe, bufs);
 	s.mask = PEEK(struct pipe_inode_info, pipe, ring_size) - 1;
 	s.at = v->tail;
-	s.end = v->head;
-	if (v->head != v->tail) {
-		__u64 b = pipe_buffer(s.bufs, (v->head - 1) & s.mask);
-
-		v->first = PEEK(struct pipe_buffer, pipe_buffer(s.bufs, v->tail & s.mask), offset);
-		v->last = PEEK(struct pipe_buffer, b, offset) + PEEK(struct pipe_buffer, b, len);
-	}
-	for (i = 0; i < 16; i++)
-		if (!pipe_sum_step(&s))
-			break;
-	if (s.at != s.end && s.end - s.at <= 1 << 20)
-		bpf_loop(s.end - s.at, pipe_sum_more, &s, 0);
+	newest = pipe_buffer(s.bufs, (v->head - 1) & s.mask);
+	v->first = PEEK(struct pipe_buffer, pipe_buffer(s.bufs, v->tail & s.mask), offset);
+	v->last = PEEK(struct pipe_buffer, newest, offset) + PEEK(struct pipe_buffer, newest, len);
+	bpf_loop(v->head - v->tail, pipe_sum_step, &s, 0);
 	v->bytes = s.bytes;
 }
 

@@ -20,15 +20,13 @@ static __always_inline bool call_begin(struct call *c, struct pt_regs *regs)
 	c->ts = state_of(c->task);
 	if (!c->ts)
 		return false;
-	if (call_is_compat(c->task)) {
-		lose(LOSS_COMPAT, 1);
-		return false;
-	}
+	if (call_is_compat(c->task))
+		return false; /* its process is marked, see on_exec */
 	c->a = &c->ts->acts[0];
 	c->b = &c->ts->acts[1];
 	c->noted = c->ts->call == call_nr(regs) + 1;
 	if (!c->noted)
-		c->ts->slept = 0;
+		c->ts->slept[0] = c->ts->slept[1] = 0;
 	return true;
 }
 
@@ -55,7 +53,7 @@ static __always_inline int one_file(struct pt_regs *regs, long ret, __u32 role, 
 	if (nonblock)
 		c.a->flags |= ACT_NONBLOCK;
 	call_done(&c);
-	act_end(c.a, c.ts, ret, c.ts->slept);
+	act_end(c.a, c.ts, ret, c.ts->slept[0]);
 	return 0;
 }
 
@@ -120,12 +118,12 @@ static __always_inline int two_files(struct pt_regs *regs, long ret, __u32 in, _
 			if (c.a->edge && e)
 				e->peeked_bytes += ret;
 		}
-		act_end(c.a, c.ts, peek && ret > 0 ? 0 : ret, c.ts->slept);
+		act_end(c.a, c.ts, peek && ret > 0 ? 0 : ret, c.ts->slept[0]);
 	}
 	if (to) {
 		if (nonblock)
 			c.b->flags |= ACT_NONBLOCK;
-		act_end(c.b, c.ts, ret, c.ts->slept);
+		act_end(c.b, c.ts, ret, c.ts->slept[1]);
 	}
 	return 0;
 }
@@ -160,9 +158,9 @@ int BPF_PROG(on_sendfile, struct pt_regs *regs, long ret)
 		c.ts->seen++;
 	call_done(&c);
 	if (out)
-		act_end(c.a, c.ts, ret, c.ts->slept);
+		act_end(c.a, c.ts, ret, c.ts->slept[0]);
 	if (in)
-		act_end(c.b, c.ts, ret, c.ts->slept);
+		act_end(c.b, c.ts, ret, c.ts->slept[1]);
 	return 0;
 }
 

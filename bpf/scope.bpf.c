@@ -41,6 +41,7 @@ static __always_inline void task_end(struct task_state *ts)
 	if (!t || !en)
 		return;
 	__sync_fetch_and_add(&en->seen, ts->seen);
+	ts->seen = 0; /* a zombie keeps it, and would be counted again at the end */
 	t->dead = 1;
 }
 
@@ -136,6 +137,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	if (bprm->buf[4] == 1) { /* ELFCLASS32 */
 		p->flags |= PROC_COMPAT;
 		ts->flags |= TASK_COMPAT;
+		lose(LOSS_COMPAT, 1);
 	}
 	proc_set_args(p, task);
 	proc_set_exe(p, task);

@@ -98,7 +98,7 @@ struct task_state {
 	__u32 call; /* syscall number + 1 */
 	__u32 waits; /* which of acts[] it waits for */
 	__u64 slept_since; /* 0: runs */
-	__u64 slept; /* in this call so far */
+	__u64 slept[ACTS]; /* for each, in this call so far */
 	struct act acts[ACTS];
 	struct fd_cache cache[FD_CACHE];
 };
