@@ -338,7 +338,11 @@ static int fold_proc(struct graph *g, struct proc *p)
 		group->p.start_ns = p->p.start_ns;
 	if (p->p.exit_ns > group->p.exit_ns)
 		group->p.exit_ns = p->p.exit_ns;
-	err = fold_rows(g, p, group);
+	err = memo_set(&g->priv->proc_groups, p->p.key, group->p.key - KEY_GROUP + 1);
+	/* From here on its id means the group: channels may be resolved below. */
+	map__del(&g->priv->proc_map, p->p.key, 0);
+	if (!err)
+		err = fold_rows(g, p, group);
 	list_for_each(e, &p->edges, by_proc)
 		classify_pairs(g, to_chan(e->e.chan), e, PAIRS_PER_FOLD);
 	list_for_each_safe(e, next, &p->edges, by_proc) {
@@ -349,8 +353,6 @@ static int fold_proc(struct graph *g, struct proc *p)
 		if (!err)
 			err = fold_chan_if_done(g, c);
 	}
-	if (!err)
-		err = memo_set(&g->priv->proc_groups, p->p.key, group->p.key - KEY_GROUP + 1);
 	return err ? err : leave(g, p);
 }
 

@@ -83,7 +83,9 @@ int names_chan(struct gchan *c)
 	const struct mech_desc *m = mech__get(c->row.key.mech);
 	char *path = NULL, *name;
 
-	if (m->has_path && c->row.name_len) {
+	if (c->folded && c->count > 1) { /* of many names */
+		name = strdup(m->name);
+	} else if (m->has_path && c->row.name_len) {
 		path = names_path(c->row.name, c->row.name_len, PATH_LEN, c->row.flags & CHAN_CUT);
 		name = path ? strdup(path) : NULL;
 	} else if (asprintf(&name, m->display, (unsigned long long)c->row.key.ino) < 0) {
