@@ -13,11 +13,8 @@ enum relation {
 };
 
 static const char *const relation_names[REL_MAX] = {
-	[REL_SAME] = "same-process",
-	[REL_PARENT] = "parent-child",
-	[REL_SIBLINGS] = "siblings",
-	[REL_ANCESTOR] = "ancestor",
-	[REL_UNRELATED] = "unrelated",
+	[REL_SAME] = "same-process", [REL_PARENT] = "parent-child", [REL_SIBLINGS] = "siblings",
+	[REL_ANCESTOR] = "ancestor", [REL_UNRELATED] = "unrelated",
 };
 
 /* Pairs looked at per channel; beyond that the channel is called "mixed". */
@@ -96,7 +93,8 @@ static size_t compare(struct graph *g, struct chan *c, const struct edge *e, siz
 			break;
 		budget--;
 		if (counts(other, holders))
-			c->relations |= 1u << relation(g, to_proc(e->e.proc), to_proc(other->e.proc));
+			c->relations |= 1u
+					<< relation(g, to_proc(e->e.proc), to_proc(other->e.proc));
 	}
 	return budget;
 }

@@ -32,8 +32,8 @@ static int usage(const char *name, FILE *f)
 			"  --fold N          put dead processes together beyond N (%d; 0: never)\n"
 			"  --strict          exit status 4 if the trace lost anything\n",
 			name,
-			!strcmp(name, "report") ? "instead of a text on stdout" :
-						  "instead of DOT on stdout",
+			!strcmp(name, "report") ? "instead of a text on stdout"
+						: "instead of DOT on stdout",
 			out__extensions(), FOLD_LIMIT);
 	return f == stdout ? EXIT_OK : EXIT_USAGE;
 }
@@ -93,7 +93,8 @@ static int parse(struct opts *o, int argc, char **argv, const char *short_option
 	}
 	if (optind + 1 != argc) {
 		warn_line("%s: %s; see ipctrace %s --help", argv[0],
-			  optind < argc ? "only one recording at a time" : "which recording?", argv[0]);
+			  optind < argc ? "only one recording at a time" : "which recording?",
+			  argv[0]);
 		return EXIT_USAGE;
 	}
 	o->file = argv[optind];

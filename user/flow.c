@@ -180,9 +180,9 @@ static uint64_t other_ops(const struct ctx *x, const struct edge *to)
 /* Reads of what the ledger could not tell, or did not see. */
 static uint64_t open_ops(const struct ctx *x, const struct edge *to)
 {
-	const struct ledger_row *r = map__get(&x->g->priv->ledger_map,
-					      (uint64_t)PROC_SHARED << 32 | to->e.proc->key,
-					      x->c->c.key);
+	const struct ledger_row *r =
+		map__get(&x->g->priv->ledger_map, (uint64_t)PROC_SHARED << 32 | to->e.proc->key,
+			 x->c->c.key);
 
 	return r ? r->ops : other_ops(x, to);
 }
@@ -281,8 +281,8 @@ static int infer(struct ctx *x)
 	list_for_each(e, &x->c->edges[!there], by_chan) {
 		if (!e->left || err)
 			continue;
-		err = x->written ? give_inferred(x, e, holder, e->left, e->e.ops) :
-				   give_inferred(x, holder, e, e->left, e->e.ops);
+		err = x->written ? give_inferred(x, e, holder, e->left, e->e.ops)
+				 : give_inferred(x, holder, e, e->left, e->e.ops);
 		e->left = 0;
 	}
 	return err;
@@ -318,7 +318,6 @@ static uint64_t at_least(uint64_t lacks, uint64_t has, uint64_t supply)
 
 	return lacks > others ? lacks - others : 0;
 }
-
 
 static int take_certain(struct ctx *x, struct edge *to, uint64_t outside, uint64_t supply)
 {

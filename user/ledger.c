@@ -14,8 +14,7 @@ static struct ledger_row *get_row(struct graph *g, struct chan *c, uint32_t from
 				  struct proc *from, struct proc *to)
 {
 	struct graph_priv *priv = g->priv;
-	struct ledger_row *r =
-		map__get(&priv->ledger_map, ends(from_key, to->p.key), c->c.key);
+	struct ledger_row *r = map__get(&priv->ledger_map, ends(from_key, to->p.key), c->c.key);
 
 	if (r)
 		return r;

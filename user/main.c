@@ -6,8 +6,8 @@
 #include "util.h"
 
 static const struct cmd cmds[] = {
-	{ "", "[OPTION...] [-- CMD ARG...]", "trace all of this machine, or CMD and its descendants",
-	  cmd_trace },
+	{ "", "[OPTION...] [-- CMD ARG...]",
+	  "trace all of this machine, or CMD and its descendants", cmd_trace },
 	{ "graph", "FILE [-o OUT]...", "draw the graph of a recording", cmd_graph },
 	{ "report", "FILE", "say in words what a recording holds", cmd_report },
 	{ "dump", "FILE", "the records of a recording, a line each", cmd_dump },
@@ -48,8 +48,8 @@ int main(int argc, char **argv)
 		print_usage(stdout);
 		putchar('\n');
 	} else if (*word && *word != '-') {
-		warn_line("unknown command '%s'; to trace it: ipctrace -- %s; see ipctrace --help", word,
-			  word);
+		warn_line("unknown command '%s'; to trace it: ipctrace -- %s; see ipctrace --help",
+			  word, word);
 		return EXIT_USAGE;
 	}
 	return cmd_trace(argc, argv);

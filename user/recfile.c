@@ -22,10 +22,10 @@ struct recfile {
 };
 
 static const __u16 min_len[] = {
-	[REC_META] = sizeof(struct rec_meta), [REC_PROC] = sizeof(struct rec_proc),
-	[REC_CHAN] = sizeof(struct rec_chan), [REC_EDGE] = sizeof(struct rec_edge),
-	[REC_FLOW] = sizeof(struct rec_flow), [REC_LOST] = sizeof(struct rec_lost),
-	[REC_LIFE] = sizeof(struct rec_life), [REC_OP] = sizeof(struct rec_op),
+	[REC_META] = sizeof(struct rec_meta),     [REC_PROC] = sizeof(struct rec_proc),
+	[REC_CHAN] = sizeof(struct rec_chan),     [REC_EDGE] = sizeof(struct rec_edge),
+	[REC_FLOW] = sizeof(struct rec_flow),     [REC_LOST] = sizeof(struct rec_lost),
+	[REC_LIFE] = sizeof(struct rec_life),     [REC_OP] = sizeof(struct rec_op),
 	[REC_HOLDER] = sizeof(struct rec_holder), [REC_END] = sizeof(struct rec_end),
 };
 
@@ -90,7 +90,8 @@ static void read_header(struct recfile *rf)
 	stop(rf);
 	if (!n) {
 		complain(rf, "is empty");
-	} else if (memcmp(hdr.magic, RECFILE_MAGIC, n < sizeof(hdr.magic) ? n : sizeof(hdr.magic))) {
+	} else if (memcmp(hdr.magic, RECFILE_MAGIC,
+			  n < sizeof(hdr.magic) ? n : sizeof(hdr.magic))) {
 		complain(rf, "is not a recording of ipctrace");
 	} else if (n < sizeof(hdr)) {
 		complain(rf, "ends within its header");
@@ -102,8 +103,10 @@ static void read_header(struct recfile *rf)
 		if (rf->over)
 			complain(rf, "ends within its header");
 		else if (hdr.version > RECFILE_VERSION)
-			complain(rf, "is of a newer ipctrace (format %u, known is %u): parts may be wrong",
-				 hdr.version, RECFILE_VERSION);
+			complain(
+				rf,
+				"is of a newer ipctrace (format %u, known is %u): parts may be wrong",
+				hdr.version, RECFILE_VERSION);
 	}
 }
 
@@ -132,8 +135,10 @@ bool recfile__usable(const struct recfile *rf)
 static void at_end(struct recfile *rf)
 {
 	if (!rf->has_end && !rf->over)
-		complain(rf, "has no end: the tracer was killed, or the file was cut, after %llu records",
-			 rf->records);
+		complain(
+			rf,
+			"has no end: the tracer was killed, or the file was cut, after %llu records",
+			rf->records);
 	stop(rf);
 }
 
@@ -150,15 +155,16 @@ const struct rec_hdr *recfile__next(struct recfile *rf)
 		at_end(rf);
 		return NULL;
 	}
-	if (n == sizeof(*hdr) && (hdr->len < sizeof(*hdr) || hdr->len < record_min_len(hdr->type))) {
-		complain(rf, "is damaged at byte %llu (type %u, length %u), after %llu records", start,
-			 hdr->type, hdr->len, rf->records);
+	if (n == sizeof(*hdr) &&
+	    (hdr->len < sizeof(*hdr) || hdr->len < record_min_len(hdr->type))) {
+		complain(rf, "is damaged at byte %llu (type %u, length %u), after %llu records",
+			 start, hdr->type, hdr->len, rf->records);
 		stop(rf);
 		return NULL;
 	}
-	if (n < sizeof(*hdr) ||
-	    get(rf, rf->rec.bytes + n, hdr->len - n) < hdr->len - n) {
-		complain(rf, "ends within a record at byte %llu, after %llu records", start, rf->records);
+	if (n < sizeof(*hdr) || get(rf, rf->rec.bytes + n, hdr->len - n) < hdr->len - n) {
+		complain(rf, "ends within a record at byte %llu, after %llu records", start,
+			 rf->records);
 		stop(rf);
 		return NULL;
 	}

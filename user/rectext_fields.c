@@ -5,16 +5,28 @@
 
 const char *const rectext_roles[] = { "write", "read", NULL };
 static const char *const life_words[] = { "none", "fork", "exec", "exit", "chan", NULL };
-static const char *const proc_words[] = { "dead",   "initial", "root", "compat",
-					  "cut",    "holder",  NULL };
-static const char *const chan_words[] = { "preexisting", "cut", "ledger", "no-ledger", "gone", NULL };
+static const char *const proc_words[] = {
+	"dead", "initial", "root", "compat", "cut", "holder", NULL
+};
+static const char *const chan_words[] = {
+	"preexisting", "cut", "ledger", "no-ledger", "gone", NULL
+};
 
 #define SIZE(s, f) sizeof(((struct s *)0)->f)
 #define AT(s, f) .at = offsetof(struct s, f), .size = SIZE(s, f)
-#define NUM(n, s, f) { .name = n, .kind = NUMBER, AT(s, f) }
-#define WORD(n, k, s, f, w) { .name = n, .kind = k, AT(s, f), .names = w }
-#define TEXT(n, s, f, l)                                                                           \
-	{ .name = n, .kind = BYTES, AT(s, f), .len_at = offsetof(struct s, l), .len_size = SIZE(s, l) }
+#define NUM(n, s, f)                                \
+	{                                           \
+		.name = n, .kind = NUMBER, AT(s, f) \
+	}
+#define WORD(n, k, s, f, w)                                \
+	{                                                  \
+		.name = n, .kind = k, AT(s, f), .names = w \
+	}
+#define TEXT(n, s, f, l)                                                             \
+	{                                                                            \
+		.name = n, .kind = BYTES, AT(s, f), .len_at = offsetof(struct s, l), \
+		.len_size = SIZE(s, l)                                               \
+	}
 
 static const struct field meta_fields[] = {
 	NUM("schema", rec_meta, schema),
@@ -137,10 +149,10 @@ static const struct field end_fields[] = {
 };
 
 const struct type rectext_types[NR_TYPES] = {
-	[REC_META] = { "meta", meta_fields },	[REC_PROC] = { "proc", proc_fields },
-	[REC_CHAN] = { "chan", chan_fields },	[REC_EDGE] = { "edge", edge_fields },
-	[REC_FLOW] = { "flow", flow_fields },	[REC_LOST] = { "lost", lost_fields },
-	[REC_LIFE] = { "life", life_fields },	[REC_OP] = { "op", op_fields },
+	[REC_META] = { "meta", meta_fields },       [REC_PROC] = { "proc", proc_fields },
+	[REC_CHAN] = { "chan", chan_fields },       [REC_EDGE] = { "edge", edge_fields },
+	[REC_FLOW] = { "flow", flow_fields },       [REC_LOST] = { "lost", lost_fields },
+	[REC_LIFE] = { "life", life_fields },       [REC_OP] = { "op", op_fields },
 	[REC_HOLDER] = { "holder", holder_fields }, [REC_END] = { "end", end_fields },
 };
 

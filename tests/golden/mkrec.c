@@ -123,8 +123,7 @@ static int put_all(struct source *s)
 	if (!s->nr_lines || strcmp(s->lines[0], "!noheader"))
 		err = recfile__write_header(s->out);
 	for (size_t l = 0; !err && l < s->nr_lines; l++)
-		err = strncmp(s->lines[l], "!repeat ", 8) ? put_line(s, l, 0) :
-							    put_repeated(s, &l);
+		err = strncmp(s->lines[l], "!repeat ", 8) ? put_line(s, l, 0) : put_repeated(s, &l);
 	return err;
 }
 
@@ -149,7 +148,8 @@ int main(int argc, char **argv)
 
 	s.out = in ? fopen(argv[2], "w") : NULL;
 	if (!s.out) {
-		fprintf(stderr, "mkrec: %s\n", argc == 3 ? strerror(errno) : "mkrec IN.recs OUT.ipct");
+		fprintf(stderr, "mkrec: %s\n",
+			argc == 3 ? strerror(errno) : "mkrec IN.recs OUT.ipct");
 		return 2;
 	}
 	read_lines(&s, in);

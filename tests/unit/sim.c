@@ -24,7 +24,8 @@ static void emit(struct sim *s, void *rec, enum rec_type type, size_t len)
 
 static void emit_proc(struct sim *s, int slot, uint32_t flags)
 {
-	struct rec_proc rec = { .row = { .id = s->ids[slot], .pid = s->ids[slot], .flags = flags } };
+	struct rec_proc rec = { .row = {
+					.id = s->ids[slot], .pid = s->ids[slot], .flags = flags } };
 
 	rec.row.start_ns = rec.row.id;
 	rec.row.exit_ns = flags & PROC_DEAD ? s->now : 0;

@@ -67,7 +67,8 @@ static void check_conservation(const struct graph *g)
 		for (size_t j = 0; j < g->nr_flows; j++) {
 			const struct gflow *f = g->flows[j];
 
-			if (f->chan != e->chan || (e->role == ROLE_WRITE ? f->from : f->to) != e->proc)
+			if (f->chan != e->chan ||
+			    (e->role == ROLE_WRITE ? f->from : f->to) != e->proc)
 				continue;
 			sum += f->bytes;
 			if (f->shared_bytes > most)
@@ -148,8 +149,14 @@ static void test_drained_by_one(void **state)
 		struct graph *g = graph__new();
 
 		memset(&s, 0, sizeof(s));
-		s.o = (struct sim_opts){ .seed = seed, .procs = 6, .chans = 2, .steps = 100,
-					 .writers = 4, .readers = 1, .shared = 100, .drain = true };
+		s.o = (struct sim_opts){ .seed = seed,
+					 .procs = 6,
+					 .chans = 2,
+					 .steps = 100,
+					 .writers = 4,
+					 .readers = 1,
+					 .shared = 100,
+					 .drain = true };
 		s.emit = handle;
 		s.ctx = g;
 		sim__run(&s);
@@ -158,8 +165,8 @@ static void test_drained_by_one(void **state)
 			const struct gflow *f = g->flows[i];
 
 			assert_int_equal(f->certainty, CERTAIN_EXACT);
-			assert_int_equal(f->bytes, edge_bytes(g, f->from->key, f->chan->key,
-							      ROLE_WRITE));
+			assert_int_equal(f->bytes,
+					 edge_bytes(g, f->from->key, f->chan->key, ROLE_WRITE));
 		}
 		graph__free(g);
 	}
@@ -168,8 +175,8 @@ static void test_drained_by_one(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_one_to_one),  cmocka_unit_test(test_found),
-		cmocka_unit_test(test_ledger),	    cmocka_unit_test(test_shared),
+		cmocka_unit_test(test_one_to_one),    cmocka_unit_test(test_found),
+		cmocka_unit_test(test_ledger),        cmocka_unit_test(test_shared),
 		cmocka_unit_test(test_found_by_many), cmocka_unit_test(test_drained_by_one),
 	};
 

@@ -91,7 +91,8 @@ static void run(struct sim_opts o, size_t limit)
 static void test_sums(void **state)
 {
 	(void)state;
-	run((struct sim_opts){ .procs = 8, .chans = 4, .steps = 600, .writers = 1, .readers = 1 }, 4);
+	run((struct sim_opts){ .procs = 8, .chans = 4, .steps = 600, .writers = 1, .readers = 1 },
+	    4);
 	run((struct sim_opts){ .procs = 8, .chans = 4, .steps = 600 }, 4);
 	run((struct sim_opts){ .procs = 8, .chans = 4, .steps = 600 }, 1);
 }
@@ -114,10 +115,12 @@ static void add(struct graph *g, void *rec, enum rec_type type, size_t len)
 /* A pipe of its own and one that all have, as in a shell loop that writes to a log. */
 static void one_process(struct graph *g, uint32_t i)
 {
-	struct rec_proc proc = { .row = { .id = 10 + i * 2, .parent = 1, .pid = i, .start_ns = i } };
+	struct rec_proc proc = { .row = {
+					 .id = 10 + i * 2, .parent = 1, .pid = i, .start_ns = i } };
 	struct rec_chan chan = { .row = { .id = 11 + i * 2, .first_ns = i } };
-	struct rec_edge edge = { .row = { .proc = 10 + i * 2, .chan = 11 + i * 2, .ops = 1,
-					  .bytes = 10 } };
+	struct rec_edge edge = {
+		.row = { .proc = 10 + i * 2, .chan = 11 + i * 2, .ops = 1, .bytes = 10 }
+	};
 	struct rec_life life = { .what = LIFE_FORK, .proc = 10 + i * 2, .other = 1 };
 
 	snprintf(proc.row.comm, COMM_LEN, "echo");
