@@ -188,10 +188,13 @@ static int set_up(struct trace *t)
 	t->opts.tracer.emit = on_record;
 	t->opts.tracer.warn = on_warning;
 	t->opts.tracer.ctx = t;
-	t->started = now(CLOCK_MONOTONIC);
-	emit_meta(t);
-	if (tracer__new(&t->tracer, &t->opts.tracer, why, sizeof(why)) ||
-	    tracer__start(t->tracer, why, sizeof(why))) {
+	err = tracer__new(&t->tracer, &t->opts.tracer, why, sizeof(why));
+	if (!err) {
+		t->started = now(CLOCK_MONOTONIC);
+		emit_meta(t);
+		err = tracer__start(t->tracer, why, sizeof(why));
+	}
+	if (err) {
 		warn_line("%s", why);
 		return EXIT_CANNOT;
 	}

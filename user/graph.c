@@ -358,6 +358,8 @@ static int handle_life(struct graph *g, const struct rec_life *rec)
 {
 	struct proc *p;
 
+	if (rec->what == LIFE_CHAN)
+		return 0; /* nobody's */
 	if (!real_proc(rec->proc))
 		return -EINVAL;
 	if (rec->what != LIFE_FORK || rec->other >= KEY_GROUP)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * From the kernel's tables to records. Rows of threads and processes that have ended are taken out at
- * each tick; channels when a look at all open files, two sweeps running, finds that nobody holds them.
+ * each tick; channels when looks at all open files find again and again that nobody holds them.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,8 +13,12 @@
 
 #define SWEEP_NS 1000000000ULL /* at most this often */
 
-/* chan_state[] */
-enum { CHAN_SAID = 1, CHAN_DOOMED = 2 };
+/*
+ * chan_state[]. A channel that nobody holds at one sweep is suspect: its new holder may have been
+ * passed by when it did not hold it yet. At the next one it is doomed: off the index, and at the one
+ * after that its row is used again; whoever was just about to use it has found it held by then.
+ */
+enum { CHAN_SAID = 1, CHAN_SUSPECT = 2, CHAN_DOOMED = 4 };
 
 static uint32_t used(const struct tracer *t, enum table which)
 {
@@ -56,6 +60,15 @@ static void emit_chan(struct tracer *t, uint32_t row)
 
 	t->chan_state[row] |= CHAN_SAID;
 	tracer__emit(t, &r.h, REC_CHAN, sizeof(r));
+	for (size_t i = 0; i < t->nr_outsiders; i++) {
+		struct outsider *o = &t->outsiders[i];
+
+		if (o->said || o->holder.chan != r.row.id)
+			continue;
+		o->said = true;
+		tracer__emit(t, &o->proc.h, REC_PROC, sizeof(o->proc));
+		tracer__emit(t, &o->holder.h, REC_HOLDER, sizeof(o->holder));
+	}
 }
 
 static uint64_t calls_of(const struct edge_row *e)
@@ -102,6 +115,13 @@ static void emit_lost(struct tracer *t)
 
 /* --- rows --- */
 
+static void say_edge(struct tracer *t, const struct edge_row *e)
+{
+	if (!(t->chan_state[e->chan_row] & CHAN_SAID) && t->chans[e->chan_row].id == e->chan)
+		emit_chan(t, e->chan_row);
+	emit_edge(t, e);
+}
+
 static void free_edge(struct tracer *t, uint32_t row)
 {
 	struct edge_row *e = &t->edges[row];
@@ -111,9 +131,7 @@ static void free_edge(struct tracer *t, uint32_t row)
 		.role = e->role,
 	};
 
-	if (!(t->chan_state[e->chan_row] & CHAN_SAID) && t->chans[e->chan_row].id == e->chan)
-		emit_chan(t, e->chan_row);
-	emit_edge(t, e);
+	say_edge(t, e);
 	bpf_map_delete_elem(bpf_map__fd(t->skel->maps.edge_rows), &key);
 	memset(e, 0, sizeof(*e));
 	give_back(t, TABLE_EDGES, row);
@@ -191,7 +209,8 @@ static void free_chan(struct tracer *t, uint32_t row)
 
 	/* Said last, after its edges and flows: the graph may now put it away. */
 	c->flags |= CHAN_GONE;
-	emit_chan(t, row);
+	if (t->chan_state[row] & CHAN_SAID)
+		emit_chan(t, row);
 	c->id = 0;
 	t->chan_state[row] = 0;
 	if (ledger)
@@ -224,10 +243,6 @@ static void doom(struct tracer *t, const uint8_t *busy, uint32_t nr)
 			free_chan(t, i);
 }
 
-/*
- * A channel that nobody held at one sweep is taken off the index, and its row used again a sweep
- * later: whoever was just about to use it has found it held by then.
- */
 static void sweep(struct tracer *t)
 {
 	uint32_t nr = used(t, TABLE_CHANS), i;
@@ -241,11 +256,16 @@ static void sweep(struct tracer *t)
 		if (t->edges[i].proc && t->edges[i].blocked_since && t->edges[i].chan_row < nr)
 			busy[t->edges[i].chan_row] = 1;
 	doom(t, busy, nr);
-	for (i = 0; i < nr; i++)
-		if (t->chans[i].id && !busy[i]) {
+	for (i = 0; i < nr; i++) {
+		if (!t->chans[i].id || busy[i]) {
+			t->chan_state[i] &= ~CHAN_SUSPECT;
+		} else if (t->chan_state[i] & CHAN_SUSPECT) {
 			bpf_map_delete_elem(bpf_map__fd(t->skel->maps.chan_rows), &t->chans[i].key);
 			t->chan_state[i] |= CHAN_DOOMED;
+		} else {
+			t->chan_state[i] |= CHAN_SUSPECT;
 		}
+	}
 	free(busy);
 }
 
@@ -271,15 +291,16 @@ void harvest__all(struct tracer *t)
 	uint32_t i;
 
 	take_dead(t);
-	for (i = 0; i < used(t, TABLE_CHANS); i++)
-		if (t->chans[i].id)
-			emit_chan(t, i);
 	for (i = 0; i < used(t, TABLE_PROCS); i++)
 		if (t->procs[i].id)
 			emit_proc(t, &t->procs[i]);
 	for (i = 0; i < used(t, TABLE_EDGES); i++)
 		if (t->edges[i].proc)
-			emit_edge(t, &t->edges[i]);
+			say_edge(t, &t->edges[i]);
+	/* Only those that somebody used: what is merely inherited would hide the rest. */
+	for (i = 0; i < used(t, TABLE_CHANS); i++)
+		if (t->chans[i].id && t->chan_state[i] & CHAN_SAID)
+			emit_chan(t, i);
 	take_flows(t, true);
 	emit_lost(t);
 }

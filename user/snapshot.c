@@ -2,6 +2,7 @@
 /* What existed before the trace, read through iterators that share the tracing programs' maps. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -101,71 +102,65 @@ static struct chan_row *chan_of(struct tracer *t, const struct chan_key *key)
 }
 
 /* A holder that is not watched needs a row for itself: what /proc says of it. */
-static uint32_t outside_proc(struct tracer *t, const struct snap_file *f)
+static void outside_proc(struct tracer *t, const struct snap_file *f, struct proc_row *p)
 {
-	struct rec_proc r = {};
 	char path[64];
-	FILE *in;
 	ssize_t n;
+	FILE *in;
 
-	r.row.id = __sync_add_and_fetch(&t->engine->next_id, 1);
-	r.row.pid = f->pid;
-	r.row.start_ns = f->start_ns;
-	r.row.flags = PROC_HOLDER | PROC_INITIAL;
+	p->id = __sync_add_and_fetch(&t->engine->next_id, 1);
+	p->pid = f->pid;
+	p->start_ns = f->start_ns;
+	p->flags = PROC_HOLDER | PROC_INITIAL;
 	snprintf(path, sizeof(path), "/proc/%u/comm", f->pid);
 	in = fopen(path, "re");
 	if (in) {
-		n = fread(r.row.comm, 1, COMM_LEN - 1, in);
-		r.row.comm[n > 0 && r.row.comm[n - 1] == '\n' ? n - 1 : n] = 0;
+		n = fread(p->comm, 1, COMM_LEN - 1, in);
+		p->comm[n > 0 && p->comm[n - 1] == '\n' ? n - 1 : n] = 0;
 		fclose(in);
 	}
 	snprintf(path, sizeof(path), "/proc/%u/exe", f->pid);
-	n = readlink(path, r.row.exe, PATH_LEN);
-	r.row.exe_len = n > 0 ? n : 0;
-	tracer__emit(t, &r.h, REC_PROC, sizeof(r));
-	return r.row.id;
+	n = readlink(path, p->exe, PATH_LEN);
+	p->exe_len = n > 0 ? n : 0;
 }
 
-struct holders {
-	struct tracer *t;
-	uint32_t pid, id; /* of the last one */
-};
-
-static uint32_t watched_proc(const struct tracer *t, const struct snap_file *f)
+static bool is_watched(const struct tracer *t, const struct snap_file *f)
 {
 	for (uint32_t i = 0; i < t->engine->used[TABLE_PROCS] && i < t->rows[TABLE_PROCS].max; i++)
 		if (t->procs[i].id && t->procs[i].pid == f->pid &&
 		    t->procs[i].start_ns == f->start_ns)
-			return t->procs[i].id;
-	return 0;
+			return true;
+	return false;
 }
 
 static void holder(void *ctx, const struct snap_file *f)
 {
-	struct holders *h = ctx;
-	struct chan_row *c = chan_of(h->t, &f->key);
-	struct rec_holder r = {};
+	struct tracer *t = ctx;
+	struct chan_row *c = chan_of(t, &f->key);
+	struct outsider *last = t->nr_outsiders ? &t->outsiders[t->nr_outsiders - 1] : NULL, *o;
 
-	if (!c)
+	if (!c || is_watched(t, f)) /* the edges of those that are watched will tell */
 		return;
-	if (h->pid != f->pid) {
-		h->pid = f->pid;
-		h->id = watched_proc(h->t, f) ? 0 : outside_proc(h->t, f);
-	}
-	if (!h->id)
-		return; /* its edges will tell */
-	r.chan = c->id;
-	r.proc = h->id;
-	r.modes = f->modes;
-	tracer__emit(h->t, &r.h, REC_HOLDER, sizeof(r));
+	o = realloc(t->outsiders, (t->nr_outsiders + 1) * sizeof(*o));
+	if (!o)
+		return;
+	last = last ? o + t->nr_outsiders - 1 : NULL;
+	t->outsiders = o;
+	o += t->nr_outsiders++;
+	memset(o, 0, sizeof(*o));
+	if (last && last->proc.row.pid == f->pid && last->proc.row.start_ns == f->start_ns)
+		o->proc.row = last->proc.row;
+	else
+		outside_proc(t, f, &o->proc.row);
+	o->holder.chan = c->id;
+	o->holder.proc = o->proc.row.id;
+	o->holder.modes = f->modes;
 }
 
 void snapshot__holders(struct tracer *t)
 {
-	struct holders h = {.t = t};
-
 	if (t->snap)
-		run(t->snap->progs.snap_holder, holder, &h);
+		run(t->snap->progs.snap_holder, holder, t);
 }
 
 struct held {

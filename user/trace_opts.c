@@ -38,16 +38,21 @@ static const struct option options[] = {
 	{},
 };
 
+static void print_mechs(FILE *f)
+{
+	for (int m = 1; m < MECH_MAX; m++)
+		fprintf(f, "%s%s", m > 1 ? " " : "", mech__get(m)->name);
+}
+
 static void help(void)
 {
 	printf("options of a trace:\n"
 	       "  -o, --output FILE      the format by its extension (%s);\n"
 	       "                         - is the summary on stdout, json:- JSON there; repeatable\n"
 	       "  -p, --pid PID          this process and its descendants; repeatable\n"
-	       "  -m, --mechanism M,...  only these:",
+	       "  -m, --mechanism M,...  only these: ",
 	       out__extensions());
-	for (int m = 1; m < MECH_MAX; m++)
-		printf(" %s", mech__get(m)->name);
+	print_mechs(stdout);
 	printf("\n"
 	       "  -d, --duration SECONDS end after that time\n"
 	       "  -q, --quiet            no summary\n"
@@ -97,6 +102,21 @@ static int add_pid(struct trace_opts *o, const char *arg)
 	return 0;
 }
 
+static int unknown_mech(const char *word)
+{
+	char *names = NULL;
+	size_t size;
+	FILE *f = open_memstream(&names, &size);
+
+	if (f) {
+		print_mechs(f);
+		fclose(f);
+	}
+	warn_line("unknown mechanism '%s'; there are: %s", word, names ? names : "?");
+	free(names);
+	return EXIT_USAGE;
+}
+
 static int add_mechs(struct trace_opts *o, const char *arg)
 {
 	char *list = xstrdup(arg), *save = NULL, *word;
@@ -106,7 +126,7 @@ static int add_mechs(struct trace_opts *o, const char *arg)
 		enum mech m = mech__by_name(word);
 
 		if (m == MECH_NONE)
-			err = bad("unknown mechanism '%s'", word, "`ipctrace --help` lists them");
+			err = unknown_mech(word);
 		o->tracer.mechs |= 1U << m;
 	}
 	if (!err && !o->tracer.mechs)

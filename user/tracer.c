@@ -328,5 +328,6 @@ void tracer__free(struct tracer *t)
 	snapshot_bpf__destroy(t->snap);
 	ipctrace_bpf__destroy(t->skel);
 	free(t->chan_state);
+	free(t->outsiders);
 	free(t);
 }

@@ -19,6 +19,12 @@ struct rows {
 	int free_fd; /* queue of rows to be used again */
 };
 
+struct outsider {
+	struct rec_proc proc;
+	struct rec_holder holder;
+	bool said;
+};
+
 struct tracer {
 	struct tracer_opts opts;
 	struct ipctrace_bpf *skel;
@@ -34,6 +40,9 @@ struct tracer {
 	uint64_t delivered; /* calls in edges that were emitted */
 	/* By row: what the last sweep found, see harvest.c. */
 	uint8_t *chan_state;
+	/* Who else held channels when the trace began; emitted when one turns out to be used. */
+	struct outsider *outsiders;
+	size_t nr_outsiders;
 	uint64_t last_sweep;
 	bool detached;
 };
@@ -45,7 +54,7 @@ uint64_t tracer__now(void);
 int snapshot__load(struct tracer *t);
 void snapshot__tasks(struct tracer *t);
 void snapshot__chans(struct tracer *t);
-void snapshot__holders(struct tracer *t); /* emits who else holds what is known */
+void snapshot__holders(struct tracer *t); /* fills t->outsiders */
 int snapshot__held(struct tracer *t, uint8_t *held); /* by row of chans; -errno: cannot tell */
 void snapshot__seen(struct tracer *t);
 
