@@ -94,4 +94,10 @@ static __always_inline __u64 call_arg(struct pt_regs *regs, int i)
 #endif
 }
 
+/* A call of a thread, as far as it matters whether it is still the same one. Never 0. */
+static __always_inline __u64 call_id(struct pt_regs *regs)
+{
+	return call_arg(regs, 0) << 32 | (call_nr(regs) + 1);
+}
+
 #endif

@@ -5,11 +5,25 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Absent entries are the filter: other calls end here. */
+#define KIND_OF(name, kind) [__NR_##name] = KIND_##kind,
+static const __u8 kinds[NR_CALLS] = {CALLS(KIND_OF)};
+
+/* A constant index is patched into a direct jump; any other would go through a retpoline. */
+#define JUMP(kind)                                                                                 \
+	case KIND_##kind:                                                                          \
+		bpf_tail_call_static(ctx, &on_exit, KIND_##kind);                                  \
+		break;
+
 SEC("tp_btf/sys_exit")
 int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 {
-	bpf_tail_call(ctx, &on_exit, call_nr(regs));
+	__u32 nr = call_nr(regs);
+
+	if (nr >= NR_CALLS)
+		return 0;
+	switch (kinds[nr]) {
+		KINDS(JUMP)
+	}
 	return 0;
 }
 
@@ -155,9 +169,6 @@ int op_record(__u64 where, __s64 ret, __u64 blocked_ns)
 
 /* --- sleeping --- */
 
-#define KIND_OF(name, kind) [__NR_##name] = KIND_##kind,
-static const __u8 kinds[NR_CALLS] = {CALLS(KIND_OF)};
-
 static __always_inline void note_acts(struct task_state *ts, struct task_struct *task,
 				      struct pt_regs *regs, __u32 kind)
 {
@@ -200,16 +211,16 @@ static __always_inline __u32 waits_for(struct task_state *ts)
 }
 
 /* The current task goes to sleep, and is in scope. Is it in a call on a channel? */
-int call_sleeps(void)
+static __noinline int call_sleeps(struct task_state *ts, __u64 now)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct task_state *ts = state_of(task);
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	struct edge_row *e;
 	struct act *a;
 	__u32 nr, kind;
+	__u64 call;
 
-	if (!ts || call_is_compat(task))
+	if (call_is_compat(task))
 		return 0;
 	nr = call_nr(regs);
 	if (nr >= NR_CALLS)
@@ -217,11 +228,16 @@ int call_sleeps(void)
 	kind = kinds[nr];
 	if (kind == KIND_none || kind == KIND_open || kind == KIND_fcntl)
 		return 0;
-	if (ts->call != nr + 1) {
+	call = call_id(regs);
+	if (ts->call != call) {
+		/* One whose file was taken from under it: its end was not recognised. */
+		if (ts->call)
+			lose(LOSS_STRAY, 1);
+		ts->call = 0;
 		note_acts(ts, task, regs, kind);
 		if (!ts->acts[0].edge && !ts->acts[1].edge)
 			return 0;
-		ts->call = nr + 1;
+		ts->call = call;
 		ts->slept[0] = ts->slept[1] = 0;
 		ts->seen++;
 	}
@@ -236,16 +252,16 @@ int call_sleeps(void)
 		if (a->role == ROLE_WRITE)
 			chan_note_fill(a->chan - 1, a->file);
 	}
-	ts->slept_since = e->blocked_since = bpf_ktime_get_ns();
+	ts->slept_since = e->blocked_since = now ? now : bpf_ktime_get_ns();
 	return 0;
 }
 
-static __always_inline void call_wakes(struct task_state *ts)
+static __always_inline void call_wakes(struct task_state *ts, __u64 now)
 {
 	__u32 i = ts->waits & 1;
 	struct act *a = &ts->acts[i];
 	struct edge_row *e = edge_at(a->edge - 1);
-	__u64 slept = bpf_ktime_get_ns() - ts->slept_since;
+	__u64 slept = now - ts->slept_since;
 
 	ts->slept_since = 0;
 	ts->slept[i] += slept;
@@ -262,16 +278,20 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 	     unsigned int prev_state)
 {
 	struct task_state *ts;
+	__u64 now = 0; /* one look at the clock does for both */
 
 	if (next->pid) {
 		ts = state_of(next);
-		if (ts && ts->slept_since)
-			call_wakes(ts);
+		if (ts && ts->slept_since) {
+			now = bpf_ktime_get_ns();
+			call_wakes(ts, now);
+		}
 	}
 	/* Uninterruptible sleep is for a lock or a page, not for the other end. */
 	if (preempt || !(prev_state & TASK_INTERRUPTIBLE) || !prev->pid)
 		return 0;
-	if (state_of(prev))
-		call_sleeps();
+	ts = state_of(prev);
+	if (ts)
+		call_sleeps(ts, now);
 	return 0;
 }

@@ -19,6 +19,12 @@ static __always_inline __u64 file_of(struct task_struct *task, __u32 fd)
 	return addr_at((__u64)fdt->fd + (__u64)fd * sizeof(void *));
 }
 
+/* S_IFMT of it, shifted down to 0..15. */
+static __always_inline __u32 file_type(__u64 file)
+{
+	return (PEEK(struct inode, PEEK_ADDR(struct file, file, f_inode), i_mode) & S_IFMT) >> 12;
+}
+
 /* The address of a struct file is used again soon after close(); its inode's number is not. */
 static __always_inline __u64 file_ident(__u64 file)
 {

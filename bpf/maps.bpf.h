@@ -11,6 +11,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#include "calls.h"
 #include "record.h"
 #include "shared.h"
 
@@ -145,14 +146,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, NR_CALLS);
-	__type(key, __u32);
-	__type(value, __u32);
-} on_enter SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, NR_CALLS);
+	__uint(max_entries, KIND_MAX);
 	__type(key, __u32);
 	__type(value, __u32);
 } on_exit SEC(".maps");

@@ -24,7 +24,7 @@ static __always_inline bool call_begin(struct call *c, struct pt_regs *regs)
 		return false; /* its process is marked, see on_exec */
 	c->a = &c->ts->acts[0];
 	c->b = &c->ts->acts[1];
-	c->noted = c->ts->call == call_nr(regs) + 1;
+	c->noted = c->ts->call == call_id(regs);
 	if (!c->noted)
 		c->ts->slept[0] = c->ts->slept[1] = 0;
 	return true;
@@ -44,10 +44,26 @@ static __always_inline bool call_file(struct call *c, struct act *a, __u32 fd, _
 	return act_on(a, c->ts, c->task, fd, role);
 }
 
+/*
+ * Most reads and writes are of plain files and devices. Where loads are cheap, these end here, before
+ * the look-up of the task's state, which costs more.
+ */
+static __always_inline bool may_be_channel(struct task_struct *task, __u32 fd)
+{
+	__u64 file;
+
+	if (!cfg.casts)
+		return true;
+	file = file_of(task, fd);
+	return file && cfg.types >> file_type(file) & 1;
+}
+
 static __always_inline int one_file(struct pt_regs *regs, long ret, __u32 role, bool nonblock)
 {
 	struct call c;
 
+	if (!may_be_channel(bpf_get_current_task_btf(), call_arg(regs, 0)))
+		return 0;
 	if (!call_begin(&c, regs) || !call_file(&c, c.a, call_arg(regs, 0), role))
 		return 0;
 	if (nonblock)
@@ -168,17 +184,14 @@ int BPF_PROG(on_sendfile, struct pt_regs *regs, long ret)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_open, struct pt_regs *regs, long ret)
 {
-	__u64 file, inode;
 	struct call c;
+	__u64 file;
 	__u32 mode;
 
-	if (ret < 0 || !call_begin(&c, regs))
+	if (ret < 0)
 		return 0;
-	file = file_of(c.task, ret);
-	if (!file)
-		return 0;
-	inode = PEEK_ADDR(struct file, file, f_inode);
-	if ((PEEK(struct inode, inode, i_mode) & S_IFMT) != S_IFIFO)
+	file = file_of(bpf_get_current_task_btf(), ret);
+	if (!file || file_type(file) != S_IFIFO >> 12 || !call_begin(&c, regs))
 		return 0;
 	mode = PEEK(struct file, file, f_mode);
 	if (mode & FMODE_READ)

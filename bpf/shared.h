@@ -31,6 +31,7 @@ struct settings {
 	__u64 cgroup; /* id */
 	__u32 cgroup_level;
 	__u32 mechs; /* bit per enum mech */
+	__u32 types; /* bit per S_IFMT >> 12: files that can be one of these */
 	__u8 ops; /* a record per operation */
 	__u8 life; /* a record per fork, exec, exit, channel */
 	__u8 casts; /* bpf_rdonly_cast() exists: plain loads instead of probe reads */
@@ -95,8 +96,9 @@ struct task_state {
 	__u32 flags; /* enum task_flags */
 	__u64 seen; /* calls on channels, counted where they are first noticed */
 	/* Only of a call that sleeps: noted then, used and cleared when it ends. */
-	__u32 call; /* syscall number + 1 */
+	__u64 call; /* call_id() */
 	__u32 waits; /* which of acts[] it waits for */
+	__u32 _pad;
 	__u64 slept_since; /* 0: runs */
 	__u64 slept[ACTS]; /* for each, in this call so far */
 	struct act acts[ACTS];

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,20 +16,15 @@
 
 #include "../bpf/calls.h"
 #include "tracer_priv.h"
-#include "util.h"
 
 #define DEFAULT_EDGES 65536
 #define DEFAULT_RING (4 << 20)
 #define LEDGERS 512
 #define FLOWS 16384
 
-struct call {
-	unsigned int nr;
-	const char *prog;
-};
-
-#define CALL_ROW(name, kind) {__NR_##name, "on_" #kind},
-static const struct call calls[] = {CALLS(CALL_ROW)};
+/* Programs that are only jumped to from the dispatcher, by kind of call. */
+#define KIND_ROW(kind) [KIND_##kind] = "on_" #kind,
+static const char *const handlers[KIND_MAX] = {KINDS(KIND_ROW)};
 
 uint64_t tracer__now(void)
 {
@@ -76,6 +72,7 @@ static int configure(struct tracer *t)
 	cfg->scope = o->scope;
 	cfg->cgroup = o->cgroup;
 	cfg->mechs = o->mechs;
+	cfg->types = 1U << (S_IFIFO >> 12);
 	cfg->ops = o->ops;
 	cfg->life = o->life;
 	cfg->casts = has_casts();
@@ -151,17 +148,15 @@ static int map_tables(struct tracer *t)
 	return t->procs && t->tasks && t->chans && t->edges && t->engine && t->chan_state ? 0 : -ENOMEM;
 }
 
-/* Programs that are only called from the dispatcher. */
 static int fill_dispatch(struct tracer *t)
 {
-	int fd = bpf_map__fd(t->skel->maps.on_exit), err;
+	int fd = bpf_map__fd(t->skel->maps.on_exit);
 
-	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
-		int prog = tracer__prog_fd(t, calls[i].prog);
+	for (uint32_t kind = 0; kind < KIND_MAX; kind++) {
+		int prog = handlers[kind] ? tracer__prog_fd(t, handlers[kind]) : -1;
 
-		err = bpf_map_update_elem(fd, &calls[i].nr, &prog, 0);
-		if (err)
-			return err;
+		if (prog >= 0 && bpf_map_update_elem(fd, &kind, &prog, 0))
+			return -errno;
 	}
 	return 0;
 }
@@ -184,13 +179,10 @@ static int on_ring(void *ctx, void *data, size_t size)
 
 static void pick_programs(struct tracer *t)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
-		struct bpf_program *p =
-			bpf_object__find_program_by_name(t->skel->obj, calls[i].prog);
-
-		if (p)
-			bpf_program__set_autoattach(p, false);
-	}
+	for (size_t i = 0; i < KIND_MAX; i++)
+		if (handlers[i])
+			bpf_program__set_autoattach(
+				bpf_object__find_program_by_name(t->skel->obj, handlers[i]), false);
 	if (!(t->opts.scope & SCOPE_CGROUP))
 		bpf_program__set_autoload(t->skel->progs.on_move, false);
 }
