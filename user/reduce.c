@@ -19,6 +19,8 @@ struct view {
 	struct gproc outside;
 	char **names; /* of "other" channels */
 	char *note;
+	uint64_t **
+		errors; /* of edges that were put together, by their index; NULL: the first one's */
 	size_t nr_names;
 };
 
@@ -53,13 +55,14 @@ static int alloc_view(struct ctx *x)
 	v->chans = calloc(g->nr_chans + 256, sizeof(*v->chans));
 	v->edges = calloc(g->nr_edges + 1, sizeof(*v->edges));
 	v->flows = calloc(g->nr_flows + 1, sizeof(*v->flows));
-	v->names = calloc(256, sizeof(*v->names));
+	v->names = calloc(g->nr_chans + 256, sizeof(*v->names));
+	v->errors = calloc(g->nr_edges + 1, sizeof(*v->errors));
 	v->g.procs = calloc(g->nr_procs + 1, sizeof(*v->g.procs));
 	v->g.chans = calloc(g->nr_chans + 256, sizeof(*v->g.chans));
 	v->g.edges = calloc(g->nr_edges + 1, sizeof(*v->g.edges));
 	v->g.flows = calloc(g->nr_flows + 1, sizeof(*v->g.flows));
-	return v->procs && v->chans && v->edges && v->flows && v->names && v->g.procs &&
-			       v->g.chans && v->g.edges && v->g.flows
+	return v->procs && v->chans && v->edges && v->flows && v->names && v->errors &&
+			       v->g.procs && v->g.chans && v->g.edges && v->g.flows
 		       ? 0
 		       : -ENOMEM;
 }
@@ -242,7 +245,7 @@ static int put_chan(struct ctx *x, const struct gchan *one)
 		*c = new_chan(x, one);
 		if (!kept)
 			err = name_chan(x, *c, true);
-	} else if (kept && !(*c)->folded && x->to->nr_names < 256) {
+	} else if (kept && (*c)->count == 1) {
 		err = name_chan(x, *c, false);
 	}
 	add_chan(*c, one);
@@ -253,6 +256,27 @@ static int put_chan(struct ctx *x, const struct gchan *one)
 static struct gproc *end_of(struct ctx *x, const struct gproc *p)
 {
 	return p == x->from->outside ? &x->to->outside : x->proc_of[x->class[p->index]];
+}
+
+static int add_errors(struct view *v, struct gedge *a, const struct gedge *b)
+{
+	uint64_t **sum = &v->errors[a - v->edges];
+	bool any = false;
+
+	for (int i = 0; i < 256; i++)
+		any |= b->errors[i] > 0;
+	if (!any)
+		return 0;
+	if (!*sum) {
+		*sum = malloc(256 * sizeof(**sum));
+		if (!*sum)
+			return -ENOMEM;
+		memcpy(*sum, a->errors, 256 * sizeof(**sum));
+		a->errors = *sum;
+	}
+	for (int i = 0; i < 256; i++)
+		(*sum)[i] += b->errors[i];
+	return 0;
 }
 
 static void add_edge(struct gedge *a, const struct gedge *b)
@@ -294,7 +318,7 @@ static int put_edge(struct ctx *x, const struct gedge *one)
 		x->shown += one->bytes;
 	if (e) {
 		add_edge(e, one);
-		return 0;
+		return add_errors(x->to, e, one);
 	}
 	e = &x->to->edges[g->nr_edges];
 	*e = *one;
@@ -435,6 +459,9 @@ void reduce__free(struct graph *reduced)
 	for (size_t i = 0; v->names && i < v->nr_names; i++)
 		free(v->names[i]);
 	free(v->names);
+	for (size_t i = 0; v->errors && i < v->g.nr_edges; i++)
+		free(v->errors[i]);
+	free(v->errors);
 	free(v->note);
 	free(v->procs);
 	free(v->chans);
