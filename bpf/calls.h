@@ -24,16 +24,16 @@ enum kind {
 	KIND_MAX,
 };
 
-#define KINDS(KIND)                                                                                \
-	KIND(read)                                                                                 \
-	KIND(write)                                                                                \
-	KIND(open)                                                                                 \
-	KIND(fcntl)                                                                                \
-	KIND(splice)                                                                               \
-	KIND(tee)                                                                                  \
-	KIND(vmsplice)                                                                             \
-	KIND(sendfile)                                                                             \
-	KIND(preadv2)                                                                              \
+#define KINDS(KIND)    \
+	KIND(read)     \
+	KIND(write)    \
+	KIND(open)     \
+	KIND(fcntl)    \
+	KIND(splice)   \
+	KIND(tee)      \
+	KIND(vmsplice) \
+	KIND(sendfile) \
+	KIND(preadv2)  \
 	KIND(pwritev2)
 
 #ifdef __NR_open
@@ -42,20 +42,20 @@ enum kind {
 #define CALL_OPEN(CALL)
 #endif
 
-#define CALLS(CALL)                                                                                \
-	CALL(read, read)                                                                           \
-	CALL(readv, read)                                                                          \
-	CALL(preadv2, preadv2)                                                                     \
-	CALL(write, write)                                                                         \
-	CALL(writev, write)                                                                        \
-	CALL(pwritev2, pwritev2)                                                                   \
-	CALL(splice, splice)                                                                       \
-	CALL(tee, tee)                                                                             \
-	CALL(vmsplice, vmsplice)                                                                   \
-	CALL(sendfile, sendfile)                                                                   \
-	CALL(openat, open)                                                                         \
-	CALL(openat2, open)                                                                        \
-	CALL(fcntl, fcntl)                                                                         \
+#define CALLS(CALL)              \
+	CALL(read, read)         \
+	CALL(readv, read)        \
+	CALL(preadv2, preadv2)   \
+	CALL(write, write)       \
+	CALL(writev, write)      \
+	CALL(pwritev2, pwritev2) \
+	CALL(splice, splice)     \
+	CALL(tee, tee)           \
+	CALL(vmsplice, vmsplice) \
+	CALL(sendfile, sendfile) \
+	CALL(openat, open)       \
+	CALL(openat2, open)      \
+	CALL(fcntl, fcntl)       \
 	CALL_OPEN(CALL)
 
 #endif

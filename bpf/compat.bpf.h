@@ -14,19 +14,19 @@
  */
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 
-#define CAST(type, addr)                                                                           \
+#define CAST(type, addr) \
 	((type *)bpf_rdonly_cast((const void *)(addr), bpf_core_type_id_kernel(type)))
 
 /* A number in a kernel object of which only the address is known. */
-#define PEEK(type, addr, field)                                                                    \
-	({                                                                                         \
-		typeof(((type *)0)->field) _v;                                                     \
-		__u64 _a = (addr);                                                                 \
-		if (cfg.casts)                                                                     \
-			_v = CAST(type, _a)->field;                                                \
-		else                                                                               \
-			_v = BPF_CORE_READ((type *)_a, field);                                     \
-		_v;                                                                                \
+#define PEEK(type, addr, field)                                \
+	({                                                     \
+		typeof(((type *)0)->field) _v;                 \
+		__u64 _a = (addr);                             \
+		if (cfg.casts)                                 \
+			_v = CAST(type, _a)->field;            \
+		else                                           \
+			_v = BPF_CORE_READ((type *)_a, field); \
+		_v;                                            \
 	})
 
 /* The address at that address, as a number: of type rb_node only the first long is used. */

@@ -6,12 +6,12 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define KIND_OF(name, kind) [__NR_##name] = KIND_##kind,
-static const __u8 kinds[NR_CALLS] = {CALLS(KIND_OF)};
+static const __u8 kinds[NR_CALLS] = { CALLS(KIND_OF) };
 
 /* A constant index is patched into a direct jump; any other would go through a retpoline. */
-#define JUMP(kind)                                                                                 \
-	case KIND_##kind:                                                                          \
-		bpf_tail_call_static(ctx, &on_exit, KIND_##kind);                                  \
+#define JUMP(kind)                                                \
+	case KIND_##kind:                                         \
+		bpf_tail_call_static(ctx, &on_exit, KIND_##kind); \
 		break;
 
 SEC("tp_btf/sys_exit")
@@ -31,7 +31,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 static __always_inline __u32 edge_row_of(struct task_state *ts, __u32 chan, struct chan_row *c,
 					 __u32 role)
 {
-	struct edge_key key = {.task = ts->task_id, .chan = c->id, .role = role};
+	struct edge_key key = { .task = ts->task_id, .chan = c->id, .role = role };
 	__u32 *known = bpf_map_lookup_elem(&edge_rows, &key), row;
 	struct engine *en = the_engine();
 	struct edge_row *e;

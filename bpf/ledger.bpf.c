@@ -24,7 +24,8 @@ struct piece {
 struct settling {
 	struct ring_view now;
 	__u32 chan, proc;
-	__u64 n, start, end, known; /* positions that a read took; up to known, by whom is entered */
+	/* Positions that a read took; up to known, by whom is entered. */
+	__u64 n, start, end, known;
 	__u32 at; /* first entry to look at */
 	__u32 writer; /* of all of it, 0: look it up */
 	__u32 nr;
@@ -46,7 +47,7 @@ static __always_inline struct ledger *ledger_at(__u32 row)
 
 static __noinline void flow_add(__u32 chan, __u32 from, __u32 to, __u64 bytes)
 {
-	struct flow_key key = {.chan = chan, .from = from, .to = to};
+	struct flow_key key = { .chan = chan, .from = from, .to = to };
 	struct flow_val *v = bpf_map_lookup_elem(&flows, &key), first = {};
 
 	if (!v) {
@@ -243,7 +244,7 @@ static long walk_step(__u32 i, struct walk *w)
 /* Credit each piece of what was read to its writer. */
 static __noinline void walk(struct ledger *l, struct settling *s)
 {
-	struct walk w = {.l = l, .s = s, .pos = s->start};
+	struct walk w = { .l = l, .s = s, .pos = s->start };
 
 	if (s->writer) {
 		if (s->known > s->start)
@@ -296,7 +297,8 @@ int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file)
 	bpf_spin_unlock(&l->lock);
 	for (__u32 i = 0; i < PIECES; i++)
 		if (i < s->nr)
-			flow_add(s->chan, s->pieces[i].writer, s->pieces[i].reader, s->pieces[i].bytes);
+			flow_add(s->chan, s->pieces[i].writer, s->pieces[i].reader,
+				 s->pieces[i].bytes);
 	if (!write)
 		walk(l, s);
 	return 0;

@@ -33,14 +33,14 @@ enum role {
 
 /* Process ids that stand for no one process. Real ones count up from 1. */
 #define PROC_OUTSIDE 0xfffffffeU /* somebody this trace does not watch, or before it began */
-#define PROC_SHARED 0xffffffffU	 /* several writers, whose order the kernel does not give */
+#define PROC_SHARED 0xffffffffU /* several writers, whose order the kernel does not give */
 
 enum proc_flags {
 	PROC_DEAD = 1,
 	PROC_INITIAL = 2, /* was there before the trace */
-	PROC_ROOT = 4,	  /* the traced command itself, or named with -p */
-	PROC_COMPAT = 8,  /* 32-bit: its calls are not seen */
-	PROC_CUT = 16,	  /* exe or cmdline did not fit */
+	PROC_ROOT = 4, /* the traced command itself, or named with -p */
+	PROC_COMPAT = 8, /* 32-bit: its calls are not seen */
+	PROC_CUT = 16, /* exe or cmdline did not fit */
 	PROC_HOLDER = 32, /* not watched: only known to hold the other end of a channel */
 };
 
@@ -100,7 +100,6 @@ struct chan_row {
 	__u64 highwater; /* most bytes ever seen in it */
 	__u64 found_bytes; /* bytes that lay in it when it was first seen */
 	__u32 first_writer; /* process id; 0: nobody yet */
-
 
 	__u32 ledger; /* row + 1 */
 	__u16 name_len;

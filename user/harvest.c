@@ -36,7 +36,7 @@ static void give_back(struct tracer *t, enum table which, uint32_t row)
 
 static void emit_proc(struct tracer *t, const struct proc_row *p)
 {
-	struct rec_proc r = {.row = *p};
+	struct rec_proc r = { .row = *p };
 	char path[64];
 	FILE *in;
 
@@ -56,7 +56,7 @@ static void emit_proc(struct tracer *t, const struct proc_row *p)
 
 static void emit_chan(struct tracer *t, uint32_t row)
 {
-	struct rec_chan r = {.row = t->chans[row]};
+	struct rec_chan r = { .row = t->chans[row] };
 
 	t->chan_state[row] |= CHAN_SAID;
 	tracer__emit(t, &r.h, REC_CHAN, sizeof(r));
@@ -82,7 +82,7 @@ static uint64_t calls_of(const struct edge_row *e)
 
 static void emit_edge(struct tracer *t, const struct edge_row *e)
 {
-	struct rec_edge r = {.row = *e};
+	struct rec_edge r = { .row = *e };
 	uint64_t now = tracer__now(), ago;
 
 	if (e->last_ns) {
@@ -105,9 +105,9 @@ static void emit_edge(struct tracer *t, const struct edge_row *e)
 
 static void emit_lost(struct tracer *t)
 {
-	struct rec_lost r = {.seen = t->engine->seen,
-			     .delivered = t->delivered,
-			     .unfinished = t->engine->unfinished};
+	struct rec_lost r = { .seen = t->engine->seen,
+			      .delivered = t->delivered,
+			      .unfinished = t->engine->unfinished };
 
 	memcpy(r.causes, t->engine->loss, sizeof(r.causes));
 	tracer__emit(t, &r.h, REC_LOST, sizeof(r));

@@ -15,7 +15,10 @@ struct reduce_opts {
 	double edge_fraction; /* and edges with less are drawn from "other" */
 };
 
-#define REDUCE_DEFAULTS { .max_nodes = 80, .node_fraction = .005, .edge_fraction = .001 }
+#define REDUCE_DEFAULTS                                                       \
+	{                                                                     \
+		.max_nodes = 80, .node_fraction = .005, .edge_fraction = .001 \
+	}
 
 /*
  * The result uses the strings of g, which must live longer; the caller frees it with reduce__free(),

@@ -46,7 +46,8 @@ int snapshot__load(struct tracer *t)
 }
 
 /* Runs an iterator to its end, handing on what it writes. */
-static int run(struct bpf_program *prog, void (*row)(void *ctx, const struct snap_file *f), void *ctx)
+static int run(struct bpf_program *prog, void (*row)(void *ctx, const struct snap_file *f),
+	       void *ctx)
 {
 	struct snap_file files[128];
 	struct bpf_link *link = bpf_program__attach_iter(prog, NULL);
@@ -179,7 +180,7 @@ static void mark_held(void *ctx, const struct snap_file *f)
 
 int snapshot__held(struct tracer *t, uint8_t *held)
 {
-	struct held h = {.t = t, .held = held};
+	struct held h = { .t = t, .held = held };
 
 	return t->snap ? run(t->snap->progs.snap_holder, mark_held, &h) : -ENOSYS;
 }

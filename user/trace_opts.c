@@ -185,7 +185,8 @@ static int use_cgroup(struct trace_opts *o, const char *path)
 	struct stat st;
 
 	if (stat(path, &st) || !S_ISDIR(st.st_mode))
-		return bad("there is no cgroup '%s'", path, "`systemd-cgls` shows those that there are");
+		return bad("there is no cgroup '%s'", path,
+			   "`systemd-cgls` shows those that there are");
 	if (o->tracer.scope & SCOPE_CGROUP)
 		return bad("a second cgroup '%s'", path, "give one that holds both");
 	o->tracer.cgroup = st.st_ino;
@@ -263,7 +264,8 @@ static int one_option(struct trace_opts *o, int opt)
 	switch (opt) {
 	case 'o':
 		if (o->nr_outputs == MAX_OUTPUTS)
-			return bad("too many outputs at -o %s", optarg, "record to .ipct and draw later");
+			return bad("too many outputs at -o %s", optarg,
+				   "record to .ipct and draw later");
 		o->outputs[o->nr_outputs++] = optarg;
 		return 0;
 	case 'p':

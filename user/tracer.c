@@ -24,7 +24,7 @@
 
 /* Programs that are only jumped to from the dispatcher, by kind of call. */
 #define KIND_ROW(kind) [KIND_##kind] = "on_" #kind,
-static const char *const handlers[KIND_MAX] = {KINDS(KIND_ROW)};
+static const char *const handlers[KIND_MAX] = { KINDS(KIND_ROW) };
 
 uint64_t tracer__now(void)
 {
@@ -93,18 +93,15 @@ static int size_maps(struct tracer *t)
 	size_t edges = t->opts.rows ? t->opts.rows : DEFAULT_EDGES, ring = t->opts.ring_bytes;
 	struct ipctrace_bpf *s = t->skel;
 	size_t max[TABLE_MAX] = {
-		[TABLE_PROCS] = edges / 4,
-		[TABLE_TASKS] = edges / 2,
-		[TABLE_CHANS] = edges / 2,
-		[TABLE_EDGES] = edges,
-		[TABLE_LEDGERS] = LEDGERS,
+		[TABLE_PROCS] = edges / 4, [TABLE_TASKS] = edges / 2, [TABLE_CHANS] = edges / 2,
+		[TABLE_EDGES] = edges,     [TABLE_LEDGERS] = LEDGERS,
 	};
 	struct bpf_map *maps[TABLE_MAX][2] = {
-		[TABLE_PROCS] = {s->maps.procs, s->maps.free_procs},
-		[TABLE_TASKS] = {s->maps.tasks, s->maps.free_tasks},
-		[TABLE_CHANS] = {s->maps.chans, s->maps.free_chans},
-		[TABLE_EDGES] = {s->maps.edges, s->maps.free_edges},
-		[TABLE_LEDGERS] = {s->maps.ledgers, s->maps.free_ledgers},
+		[TABLE_PROCS] = { s->maps.procs, s->maps.free_procs },
+		[TABLE_TASKS] = { s->maps.tasks, s->maps.free_tasks },
+		[TABLE_CHANS] = { s->maps.chans, s->maps.free_chans },
+		[TABLE_EDGES] = { s->maps.edges, s->maps.free_edges },
+		[TABLE_LEDGERS] = { s->maps.ledgers, s->maps.free_ledgers },
 	};
 	int err = 0;
 
@@ -145,7 +142,8 @@ static int map_tables(struct tracer *t)
 	if (t->engine == MAP_FAILED)
 		t->engine = NULL;
 	t->chan_state = calloc(t->rows[TABLE_CHANS].max, 1);
-	return t->procs && t->tasks && t->chans && t->edges && t->engine && t->chan_state ? 0 : -ENOMEM;
+	return t->procs && t->tasks && t->chans && t->edges && t->engine && t->chan_state ? 0
+											  : -ENOMEM;
 }
 
 static int fill_dispatch(struct tracer *t)
@@ -194,7 +192,7 @@ static int quiet(enum libbpf_print_level level, const char *fmt, va_list ap)
 
 int tracer__new(struct tracer **out, const struct tracer_opts *opts, char *why, size_t size)
 {
-	struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+	struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
 	struct tracer *t = calloc(1, sizeof(*t));
 	struct timespec res;
 	int err = -ENOMEM;
@@ -205,7 +203,8 @@ int tracer__new(struct tracer **out, const struct tracer_opts *opts, char *why, 
 	clock_getres(CLOCK_MONOTONIC_COARSE, &res);
 	t->tick_ns = res.tv_nsec;
 	libbpf_set_print(quiet);
-	setrlimit(RLIMIT_MEMLOCK, &unlimited); /* refused without CAP_SYS_RESOURCE; since 5.11 not needed */
+	setrlimit(RLIMIT_MEMLOCK,
+		  &unlimited); /* refused without CAP_SYS_RESOURCE; since 5.11 not needed */
 	t->skel = ipctrace_bpf__open();
 	if (!t->skel)
 		goto fail;
