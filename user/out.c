@@ -9,6 +9,7 @@
 #include "cmd.h"
 #include "escape.h"
 #include "out.h"
+#include "reduce.h"
 
 static const struct out_ops *const writers[] = {
 	&out_text, &out_dot, &out_svg, &out_png, &out_pdf, &out_json, &out_jsonl, &out_ipct,
@@ -103,7 +104,7 @@ static int walk(struct out *o, const struct out_ops *ops)
 }
 
 /* end() also frees what begin() made, so it is called whatever happened in between. */
-static int write_all(struct out *o, const struct out_ops *ops, bool begun)
+static int write_graph(struct out *o, const struct out_ops *ops, bool begun)
 {
 	int err = 0, err_end;
 
@@ -117,6 +118,27 @@ static int write_all(struct out *o, const struct out_ops *ops, bool begun)
 		err = check(o, err_end);
 	if (!err && fflush(o->f))
 		err = -errno;
+	return err;
+}
+
+static int write_all(struct out *o, const struct out_ops *ops, bool begun)
+{
+	const struct reduce_opts opts = REDUCE_DEFAULTS;
+	const struct graph *whole = o->g;
+	struct graph *reduced;
+	int err;
+
+	if (!ops->drawing || o->reduced)
+		return write_graph(o, ops, begun);
+	reduced = reduce__for_drawing(whole, &opts);
+	if (!reduced)
+		return -ENOMEM;
+	o->g = reduced;
+	o->reduced = true;
+	err = write_graph(o, ops, begun);
+	o->g = whole;
+	o->reduced = false;
+	reduce__free(reduced);
 	return err;
 }
 

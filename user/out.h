@@ -16,12 +16,14 @@ struct out {
 	const struct graph *g;
 	void *priv; /* the writer's own */
 	const char *engine; /* drawings: who lays them out; NULL: by their size */
+	bool reduced; /* drawings: g has been made small enough already */
 };
 
 struct out_ops {
 	const char *name; /* "json" */
 	const char *extensions; /* "json", "dot gv" */
 	const char *help;
+	bool drawing; /* for the eye: gets a graph that is reduced, see reduce.h */
 	int (*begin)(struct out *o);
 	int (*event)(struct out *o,
 		     const struct rec_hdr *rec); /* each record, as it comes; may be NULL */

@@ -446,6 +446,7 @@ const struct out_ops out_dot = {
 	.name = "dot",
 	.extensions = "dot gv",
 	.help = "for Graphviz, and for ipctrace check",
+	.drawing = true,
 	.begin = begin,
 	.proc = put_proc,
 	.chan = put_chan,

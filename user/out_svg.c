@@ -162,7 +162,7 @@ static int copy(FILE *from, FILE *to)
 
 static int try_engine(struct out *o, const char *engine, const char *format)
 {
-	struct out dot = { .g = o->g, .engine = engine };
+	struct out dot = { .g = o->g, .engine = engine, .reduced = o->reduced };
 	char *text = NULL;
 	size_t size;
 	FILE *to = memory_file();
@@ -225,6 +225,7 @@ const struct out_ops out_svg = {
 	.name = "svg",
 	.extensions = "svg",
 	.help = "drawing, with tooltips",
+	.drawing = true,
 	.lost = put_svg,
 };
 
@@ -232,6 +233,7 @@ const struct out_ops out_png = {
 	.name = "png",
 	.extensions = "png",
 	.help = "drawing",
+	.drawing = true,
 	.lost = put_png,
 };
 
@@ -239,5 +241,6 @@ const struct out_ops out_pdf = {
 	.name = "pdf",
 	.extensions = "pdf",
 	.help = "drawing",
+	.drawing = true,
 	.lost = put_pdf,
 };

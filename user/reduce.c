@@ -221,15 +221,18 @@ static int name_chan(struct ctx *x, struct gchan *c, bool other)
 	return 0;
 }
 
+static const char *common(const char *a, const char *b)
+{
+	return !a || !b || strcmp(a, b) ? "mixed" : a;
+}
+
 static void add_chan(struct gchan *c, const struct gchan *one)
 {
 	if (c->count) {
 		if (c->row.highwater < one->row.highwater)
 			c->row.highwater = one->row.highwater;
-		if (strcmp(c->relation, one->relation))
-			c->relation = "mixed";
-		if (strcmp(c->direction, one->direction))
-			c->direction = "mixed";
+		c->relation = common(c->relation, one->relation);
+		c->direction = common(c->direction, one->direction);
 	}
 	c->count += one->count;
 }
