@@ -302,6 +302,18 @@ int fold_chan_if_done(struct graph *g, struct chan *c)
 	return fold_chan(g, c);
 }
 
+/* At the end nobody comes any more, so this is true of every channel. */
+int fold_rest(struct graph *g)
+{
+	struct chan *c, *next;
+	int err = 0;
+
+	list_for_each_safe(c, next, &g->priv->chans, all)
+		if (!err && !c->c.folded && c->nr_edges && c->nr_folded == c->nr_edges)
+			err = fold_chan(g, c);
+	return err;
+}
+
 static int fold_rows(struct graph *g, struct proc *p, struct proc *group)
 {
 	struct ledger_row *r, *next;

@@ -133,6 +133,7 @@ void fold_forget(struct graph *g, struct proc *p);
 struct proc *fold_find_proc(const struct graph *g, uint32_t key);
 struct chan *fold_find_chan(const struct graph *g, uint32_t key);
 int fold_chan_if_done(struct graph *g, struct chan *c);
+int fold_rest(struct graph *g);
 void fold_free(struct graph *g);
 
 int memo_set(struct memo *m, uint32_t key, uint32_t value);
