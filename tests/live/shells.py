@@ -35,7 +35,8 @@ def echo_cat_wc(t):
     # cat reads "a", "bb" and the end of file, and slept through the pause.
     reads = graph.edges_of(cat, "read")[0]
     check_equal((reads["ops"], reads["bytes"]), (3, 5), "cat's reads")
-    check(reads["blocked_ops"] >= 1 and reads["blocked_ns"] >= 90e6,
+    # On a slow machine it may start late in the pause.
+    check(reads["blocked_ops"] >= 1 and reads["blocked_ns"] >= pick(90e6, 1),
           "cat waited %d ns in %d reads for a pause of 0.1 s" % (
               reads["blocked_ns"], reads["blocked_ops"]))
     graph.balanced()
