@@ -11,7 +11,7 @@
 
 #include "tracer_priv.h"
 
-#define SWEEP_NS 1000000000ULL /* at most this often */
+#define SWEEP_NS 500000000ULL /* at most this often */
 
 /*
  * chan_state[]. A channel that nobody holds at one sweep is suspect: its new holder may have been
@@ -248,7 +248,7 @@ static void sweep(struct tracer *t)
 	uint32_t nr = used(t, TABLE_CHANS), i;
 	uint8_t *busy = calloc(nr + 1, 1);
 
-	if (!busy || snapshot__held(t, busy)) {
+	if (!busy || snapshot__held(t, busy, nr)) {
 		free(busy);
 		return;
 	}

@@ -167,6 +167,7 @@ void snapshot__holders(struct tracer *t)
 struct held {
 	struct tracer *t;
 	uint8_t *held;
+	size_t nr;
 };
 
 static void mark_held(void *ctx, const struct snap_file *f)
@@ -174,13 +175,14 @@ static void mark_held(void *ctx, const struct snap_file *f)
 	struct held *h = ctx;
 	struct chan_row *c = chan_of(h->t, &f->key);
 
-	if (c)
+	/* Those that came since the sweep began are none of its business. */
+	if (c && (size_t)(c - h->t->chans) < h->nr)
 		h->held[c - h->t->chans] = 1;
 }
 
-int snapshot__held(struct tracer *t, uint8_t *held)
+int snapshot__held(struct tracer *t, uint8_t *held, size_t nr)
 {
-	struct held h = { .t = t, .held = held };
+	struct held h = { .t = t, .held = held, .nr = nr };
 
 	return t->snap ? run(t->snap->progs.snap_holder, mark_held, &h) : -ENOSYS;
 }
