@@ -26,13 +26,12 @@ static __always_inline struct edge_row *edge_at(__u32 row)
 	return bpf_map_lookup_elem(&edges, &row);
 }
 
-/* Fills in what the call on that descriptor acts on. False: nothing that is watched. */
-static __always_inline bool act_on(struct act *a, struct task_state *ts, struct task_struct *task,
-				   __u32 fd, __u32 role)
+/* Fills in what the call on that file acts on. False: nothing that is watched. */
+static __always_inline bool act_on(struct act *a, struct task_state *ts, __u64 file, __u32 fd,
+				   __u32 role)
 {
 	struct fd_cache *c = &ts->cache[fd % FD_CACHE];
 	__u32 *edge = role == ROLE_READ ? &c->edge[ROLE_READ] : &c->edge[ROLE_WRITE];
-	__u64 file = file_of(task, fd);
 
 	a->edge = 0;
 	if (!file)

@@ -189,9 +189,9 @@ static __always_inline void note_acts(struct task_state *ts, struct task_struct 
 		if (file && PEEK(struct file, file, f_mode) & FMODE_WRITE)
 			role = ROLE_WRITE;
 	}
-	act_on(&ts->acts[0], ts, task, fd, role);
+	act_on(&ts->acts[0], ts, file_of(task, fd), fd, role);
 	if (two)
-		act_on(&ts->acts[1], ts, task, fd2, role2);
+		act_on(&ts->acts[1], ts, file_of(task, fd2), fd2, role2);
 	else
 		ts->acts[1].edge = 0;
 }

@@ -41,30 +41,27 @@ static __always_inline bool call_file(struct call *c, struct act *a, __u32 fd, _
 {
 	if (c->noted)
 		return a->edge;
-	return act_on(a, c->ts, c->task, fd, role);
+	return act_on(a, c->ts, file_of(c->task, fd), fd, role);
 }
 
 /*
- * Most reads and writes are of plain files and devices. Where loads are cheap, these end here, before
- * the look-up of the task's state, which costs more.
+ * Most reads and writes are of plain files and devices. Where loads are cheap, these end before the
+ * look-up of the task's state, which costs more.
  */
-static __always_inline bool may_be_channel(struct task_struct *task, __u32 fd)
+static __always_inline bool may_be_channel(__u64 file)
 {
-	__u64 file;
-
-	if (!cfg.casts)
-		return true;
-	file = file_of(task, fd);
-	return file && cfg.types >> file_type(file) & 1;
+	return !cfg.casts || (file && cfg.types >> file_type(file) & 1);
 }
 
 static __always_inline int one_file(struct pt_regs *regs, long ret, __u32 role, bool nonblock)
 {
+	__u32 fd = call_arg(regs, 0);
+	__u64 file = file_of(bpf_get_current_task_btf(), fd);
 	struct call c;
 
-	if (!may_be_channel(bpf_get_current_task_btf(), call_arg(regs, 0)))
+	if (!may_be_channel(file) || !call_begin(&c, regs))
 		return 0;
-	if (!call_begin(&c, regs) || !call_file(&c, c.a, call_arg(regs, 0), role))
+	if (c.noted ? !c.a->edge : !act_on(c.a, c.ts, file, fd, role))
 		return 0;
 	if (nonblock)
 		c.a->flags |= ACT_NONBLOCK;
@@ -195,9 +192,9 @@ int BPF_PROG(on_open, struct pt_regs *regs, long ret)
 		return 0;
 	mode = PEEK(struct file, file, f_mode);
 	if (mode & FMODE_READ)
-		act_on(c.a, c.ts, c.task, ret, ROLE_READ);
+		act_on(c.a, c.ts, file, ret, ROLE_READ);
 	if (mode & FMODE_WRITE)
-		act_on(c.a, c.ts, c.task, ret, ROLE_WRITE);
+		act_on(c.a, c.ts, file, ret, ROLE_WRITE);
 	if (c.a->edge)
 		ledger_reopened(c.a->chan - 1, file);
 	return 0;
