@@ -141,7 +141,7 @@ def gone_pid():
 @test("refused: what is wrong on the command line, in one line")
 def bad_usage(t):
     refused(t, ["--nonsense", "--", "true"], 2, "--nonsense", "help")
-    refused(t, ["-m", "telepathy", "--", "true"], 2, "telepathy", "help")
+    refused(t, ["-m", "telepathy", "--", "true"], 2, "telepathy", "pipe")
     refused(t, ["-m", "", "--", "true"], 2)
     refused(t, ["-o", "x.doc", "--", "true"], 2, "x.doc", "json")
     refused(t, ["-o", "noextension", "--", "true"], 2, "noextension", "json")

@@ -183,7 +183,7 @@ class Comparison:
         if edge["max_blocked_ns"] > most:
             self.say("%s: slept %d ns at once in a trace of %d ns" % (
                 what, edge["max_blocked_ns"], most))
-        most *= int(self.facts["params"].get("threads", 1)) + 1
+        most *= max(int(self.facts["params"].get(k, 1)) for k in ("writers", "readers"))
         if edge["blocked_ns"] > most:
             self.say("%s: blocked_ns is %d in a trace of %d ns" % (
                 what, edge["blocked_ns"], most))
