@@ -55,7 +55,8 @@ int snapshot__load(struct tracer *t);
 void snapshot__tasks(struct tracer *t);
 void snapshot__chans(struct tracer *t);
 void snapshot__holders(struct tracer *t); /* fills t->outsiders */
-int snapshot__held(struct tracer *t, uint8_t *held, size_t nr); /* by row of chans; -errno: cannot tell */
+int snapshot__held(struct tracer *t, uint8_t *held,
+		   size_t nr); /* by row of chans; -errno: cannot tell */
 void snapshot__seen(struct tracer *t);
 
 /* harvest.c */
