@@ -112,7 +112,8 @@ static int unknown_mech(const char *word)
 		print_mechs(f);
 		fclose(f);
 	}
-	warn_line("unknown mechanism '%s'; ipctrace --help lists them: %s", word, names ? names : "?");
+	warn_line("unknown mechanism '%s'; ipctrace --help lists them: %s", word,
+		  names ? names : "?");
 	free(names);
 	return EXIT_USAGE;
 }
