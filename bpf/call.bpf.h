@@ -21,11 +21,6 @@ int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file);
 int ledger_reopened(__u32 chan, __u64 file);
 int op_record(__u64 where, __s64 ret, __u64 blocked_ns);
 
-static __always_inline struct edge_row *edge_at(__u32 row)
-{
-	return bpf_map_lookup_elem(&edges, &row);
-}
-
 /* Fills in what the call on that file acts on. False: nothing that is watched. */
 static __always_inline bool act_on(struct act *a, struct task_state *ts, __u64 file, __u32 fd,
 				   __u32 role)
@@ -75,7 +70,7 @@ static __always_inline void act_end(struct act *a, struct task_state *ts, __s64 
 	c = chan_at(a->chan - 1);
 	if (!c)
 		return;
-	if (a->role == ROLE_WRITE && pipe_fill_rises(c, a->file))
+	if (pipe_moved(c, e, a->file, a->role))
 		chan_note_fill(a->chan - 1, a->file);
 	if (c->ledger)
 		ledger_settle(a->chan - 1, ts->proc_id, a->role, ret, a->file);

@@ -32,6 +32,8 @@ static __always_inline void chan_fill_row(struct chan_row *c, struct chan_key *k
 	__u32 n;
 
 	__builtin_memset(c, 0, offsetof(struct chan_row, name));
+	__builtin_memset(c->edges, 0, sizeof(*c) - offsetof(struct chan_row, edges));
+	c->first_tail = PEEK(struct pipe_inode_info, pipe_of(file), tail);
 	c->key = *key;
 	c->first_ns = bpf_ktime_get_ns();
 	c->capacity = pipe_capacity(file);

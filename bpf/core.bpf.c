@@ -27,6 +27,15 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	return 0;
 }
 
+/* So that the channel's edges can be found from it. */
+static __always_inline void list_edge(struct chan_row *c, __u32 row)
+{
+	for (int i = 0; i < CHAN_EDGES; i++)
+		if (!__sync_val_compare_and_swap(&c->edges[i], 0, row + 1))
+			return;
+	c->edges_over = 1;
+}
+
 /* An edge of this thread on the channel; its row, or NO_ROW. */
 static __always_inline __u32 edge_row_of(struct task_state *ts, __u32 chan, struct chan_row *c,
 					 __u32 role)
@@ -45,6 +54,7 @@ static __always_inline __u32 edge_row_of(struct task_state *ts, __u32 chan, stru
 	if (row == NO_ROW || !e)
 		return NO_ROW;
 	e->first_ns = bpf_ktime_get_ns();
+	e->pos = 0;
 	e->role = role;
 	e->task = ts->task;
 	e->chan = c->id;
@@ -55,6 +65,7 @@ static __always_inline __u32 edge_row_of(struct task_state *ts, __u32 chan, stru
 		bpf_map_push_elem(&free_edges, &row, 0);
 		return NO_ROW;
 	}
+	list_edge(c, row);
 	return row;
 }
 

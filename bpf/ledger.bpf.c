@@ -7,7 +7,12 @@
  * channel. That is not guessed but looked at: a write leaves the reading end of the ring as the last
  * entered call left it, and adds just its own bytes; a read leaves the writing end as it was. If the
  * ring looks otherwise, somebody whose call has not returned yet changed it too: the ledger is dirty,
- * and says PROC_SHARED until it agrees with the ring again.
+ * and says PROC_SHARED until as many bytes are entered as lie in the ring. What lies there then stays
+ * unknown (it is below the taint); what comes after is sure again.
+ *
+ * Most channels never have a second writer and keep no ledger. When one comes, what is known of the
+ * calls before (the counters of all edges, and where in the ring the last calls ended) tells whether
+ * the order so far is sure, see order_is_known().
  */
 #include "pipe.bpf.h"
 #include "table.bpf.h"
@@ -19,17 +24,13 @@ struct piece {
 };
 
 #define E2BIG 7
-#define PIECES 4 /* debts paid by one write */
 
 struct settling {
 	struct ring_view now;
 	__u32 chan, proc;
-	/* Positions that a read took; up to known, by whom is entered. */
-	__u64 n, start, end, known;
+	__u64 n, start, end, known; /* positions that a read took; up to known they are entered */
 	__u32 at; /* first entry to look at */
-	__u32 writer; /* of all of it, 0: look it up */
-	__u32 nr;
-	struct piece pieces[PIECES];
+	bool sure;
 };
 
 /* Too big for the 512 bytes of stack that all callers share. Nothing preempts these programs. */
@@ -81,7 +82,7 @@ int ledger_open(__u32 chan)
 		return 0;
 	}
 	l->chan = c->id;
-	l->head = l->tail = l->dirty = l->walkers = l->nr_debts = 0;
+	l->head = l->tail = l->dirty = l->walkers = 0;
 	l->wpos = l->rpos = l->taint = 0;
 	l->fresh = 1;
 	c->flags |= CHAN_LEDGER;
@@ -119,71 +120,20 @@ static __always_inline void put(struct ledger *l, __u32 writer, __u64 n)
 	l->tail++;
 }
 
-/* What was read before its write was seen to end, now has a writer. */
-static __always_inline void pay_debts(struct ledger *l, struct settling *s, __u32 writer)
+static __always_inline void take(struct ledger *l, struct settling *s)
 {
-	for (int i = 0; i < PIECES; i++) {
-		struct ledger_debt *d = &l->debts[0];
-		__u64 end;
-
-		if (!l->nr_debts || d->start >= l->wpos)
-			break;
-		end = d->end < l->wpos ? d->end : l->wpos;
-		s->pieces[i].reader = d->reader;
-		s->pieces[i].writer = d->shared ? PROC_SHARED : writer;
-		s->pieces[i].bytes = end - d->start;
-		s->nr = i + 1;
-		d->start = end;
-		if (d->start < d->end)
-			break;
-		l->nr_debts--;
-		for (int k = 0; k < LEDGER_DEBTS - 1; k++)
-			l->debts[k] = l->debts[k + 1];
-	}
-}
-
-static __always_inline void take(struct ledger *l, struct settling *s, bool sure)
-{
-	struct ledger_entry *e = &l->entries[l->head % LEDGER_ENTRIES];
-
 	for (int i = 0; i < 8 && l->head != l->tail && !l->walkers; i++) {
-		e = &l->entries[l->head % LEDGER_ENTRIES];
-		if (e->end > l->rpos)
+		if (l->entries[l->head % LEDGER_ENTRIES].end > l->rpos)
 			break;
 		l->head++;
 	}
-	e = &l->entries[l->head % LEDGER_ENTRIES];
 	s->at = l->head;
 	s->start = l->rpos;
 	s->end = l->rpos = l->rpos + s->n;
+	/* More than is entered: its write has not returned yet. */
 	s->known = s->end < l->wpos ? s->end : l->wpos;
 	if (s->known < s->start)
 		s->known = s->start;
-	s->writer = 0;
-	if (s->end <= l->taint) {
-		s->writer = PROC_SHARED;
-	} else if (!sure) {
-		/* Another reader may have been first; all the same if all is one writer's. */
-		if (s->start >= l->taint && l->head != l->tail && e->end >= l->wpos &&
-		    s->end <= l->wpos)
-			s->writer = e->writer;
-		else
-			s->writer = PROC_SHARED;
-	}
-	if (s->known < s->end) {
-		struct ledger_debt *d = &l->debts[l->nr_debts % LEDGER_DEBTS];
-
-		if (l->nr_debts >= LEDGER_DEBTS) {
-			s->known = s->end;
-			s->writer = PROC_SHARED;
-		} else {
-			d->start = s->known;
-			d->end = s->end;
-			d->reader = s->proc;
-			d->shared = !sure;
-			l->nr_debts++;
-		}
-	}
 	__sync_fetch_and_add(&l->walkers, 1);
 }
 
@@ -200,22 +150,20 @@ static __always_inline bool agrees(const struct ledger *l, const struct settling
 	       (!now->bytes || now->last == was->last);
 }
 
-/* The first call after the ledger was opened: all that lay there before is the first writer's. */
+/* The first call that is entered: all that lay there before is the first writer's, if that is sure. */
 static __always_inline void first_entry(struct ledger *l, const struct settling *s, bool write,
-					__u32 first_writer)
+					bool known, __u32 first_writer)
 {
 	__u64 before = write ? s->now.bytes - s->n : s->now.bytes + s->n;
 
 	l->fresh = 0;
+	l->dirty = !known;
 	l->base = s->now;
-	if (write && s->now.bytes < s->n) {
-		/* It was read in the meantime, by a call that has not returned yet. */
-		l->dirty = 1;
-		before = 0;
-	}
+	if (write && s->now.bytes < s->n)
+		before = 0; /* and it is not known */
 	l->base.bytes = before;
 	if (before)
-		put(l, first_writer, before);
+		put(l, known ? first_writer : PROC_SHARED, before);
 }
 
 /* --- and without it again --- */
@@ -246,22 +194,78 @@ static __noinline void walk(struct ledger *l, struct settling *s)
 {
 	struct walk w = { .l = l, .s = s, .pos = s->start };
 
-	if (s->writer) {
-		if (s->known > s->start)
-			flow_add(s->chan, s->writer, s->proc, s->known - s->start);
-	} else if (s->known > s->start) {
+	if (s->sure)
 		bpf_loop(LEDGER_ENTRIES, walk_step, &w, 0);
-	}
+	if (w.pos < s->end)
+		flow_add(s->chan, PROC_SHARED, s->proc, s->end - w.pos);
 	__sync_fetch_and_add(&l->walkers, -1);
+}
+
+/* All edges of a channel taken together. */
+struct totals {
+	__u64 written, read; /* bytes */
+	__u64 mine; /* written by the process that asks */
+	bool reader_at_tail; /* somebody's last read ended where the ring now begins */
+	bool writer_at_head; /* another one's last write ended where the ring now ends */
+	bool stranger; /* a third writer */
+};
+
+static __always_inline void add_edge(struct totals *t, const struct edge_row *e,
+				     const struct chan_row *c, const struct settling *s)
+{
+	if (e->chan != c->id)
+		return;
+	if (e->role == ROLE_READ) {
+		t->read += e->bytes;
+		t->reader_at_tail |= e->bytes && e->pos == ring_pos(s->now.tail, s->now.first);
+		return;
+	}
+	t->written += e->bytes;
+	if (e->proc == s->proc) {
+		t->mine += e->bytes;
+		return;
+	}
+	t->stranger |= e->bytes && e->proc != c->first_writer;
+	t->writer_at_head |= e->bytes && e->pos == ring_pos(s->now.head, s->now.last);
+}
+
+/*
+ * A second writer's first write has returned. Is it sure that all that lay there before is the first
+ * writer's, and came before it? Yes, if
+ * - no read is under way that took bytes already: the ring begins where the last read ended;
+ * - nor a write that put in some: the counters of all edges make just what lies there;
+ * - and the newest bytes are not another one's whose write came after this one but returned before.
+ */
+static __noinline bool order_is_known(struct chan_row *c, struct settling *s)
+{
+	struct totals t = { .written = c->gone_bytes[ROLE_WRITE],
+			    .read = c->gone_bytes[ROLE_READ] };
+
+	if (c->edges_over || c->found_bytes || s->proc == c->first_writer)
+		return false;
+	t.reader_at_tail = t.read && c->gone_pos[ROLE_READ] == ring_pos(s->now.tail, s->now.first);
+	t.writer_at_head = c->gone_bytes[ROLE_WRITE] &&
+			   c->gone_pos[ROLE_WRITE] == ring_pos(s->now.head, s->now.last);
+	for (int i = 0; i < CHAN_EDGES; i++) {
+		__u32 row = c->edges[i];
+		struct edge_row *e = edge_at(row - 1);
+
+		if (row && e)
+			add_edge(&t, e, c, s);
+	}
+	if (!t.read)
+		t.reader_at_tail = s->now.tail == c->first_tail && !s->now.first;
+	return t.reader_at_tail && !t.writer_at_head && !t.stranger && t.mine == s->n &&
+	       t.written - t.read == s->now.bytes;
 }
 
 /* A call that moved n bytes has returned. */
 int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file)
 {
 	struct chan_row *c = chan_at(chan);
-	bool write = role == ROLE_WRITE, sure;
-	struct ledger *l;
+	bool write = role == ROLE_WRITE, known = false, fresh;
 	struct settling *s;
+	struct ledger *l;
 	__u32 zero = 0;
 	__u64 first;
 
@@ -274,31 +278,29 @@ int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file)
 	s->chan = c->id;
 	s->proc = proc;
 	s->n = n;
-	s->nr = 0;
 	first = c->first_writer;
 	pipe_view(file, &s->now);
+	if (l->fresh && write)
+		known = order_is_known(c, s);
 	bpf_spin_lock(&l->lock);
-	if (l->fresh)
-		first_entry(l, s, write, first);
-	sure = agrees(l, s, write);
-	if (write) {
-		put(l, sure ? proc : PROC_SHARED, n);
-		pay_debts(l, s, sure ? proc : PROC_SHARED);
-	} else {
-		take(l, s, sure);
-	}
-	if (!sure)
-		l->dirty = 1;
-	if (l->dirty && !l->nr_debts && l->wpos - l->rpos == s->now.bytes) {
+	fresh = l->fresh;
+	if (fresh)
+		first_entry(l, s, write, known, first);
+	s->sure = agrees(l, s, write);
+	if (write)
+		put(l, s->sure ? proc : PROC_SHARED, n);
+	else
+		take(l, s);
+	l->dirty |= !s->sure;
+	if (l->dirty && l->wpos - l->rpos == s->now.bytes) {
 		l->dirty = 0;
 		l->taint = l->wpos;
 	}
 	l->base = s->now;
 	bpf_spin_unlock(&l->lock);
-	for (__u32 i = 0; i < PIECES; i++)
-		if (i < s->nr)
-			flow_add(s->chan, s->pieces[i].writer, s->pieces[i].reader,
-				 s->pieces[i].bytes);
+	/* What was read before is not known to be the first writer's either. */
+	if (fresh && !known)
+		c->first_writer = PROC_SHARED;
 	if (!write)
 		walk(l, s);
 	return 0;
@@ -318,8 +320,8 @@ int ledger_reopened(__u32 chan, __u64 file)
 	if (!l || now.bytes)
 		return 0;
 	bpf_spin_lock(&l->lock);
-	l->rpos = l->wpos;
-	l->nr_debts = l->dirty = 0;
+	l->rpos = l->taint = l->wpos;
+	l->dirty = 0;
 	l->base = now;
 	bpf_spin_unlock(&l->lock);
 	return 0;

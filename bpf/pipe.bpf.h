@@ -71,19 +71,40 @@ static __always_inline void pipe_view(__u64 file, struct ring_view *v)
 	v->bytes = s.bytes;
 }
 
-/* After a write: may there be more in it than ever before? Most writes end here. */
-static __always_inline bool pipe_fill_rises(const struct chan_row *c, __u64 file)
+static __always_inline __u64 ring_pos(__u32 index, __u32 offset)
 {
-	__u64 pipe = pipe_of(file), b;
-	__u32 tail = PEEK(struct pipe_inode_info, pipe, tail);
-	__u32 slots = PEEK(struct pipe_inode_info, pipe, head) - tail;
+	return (__u64)index << 32 | offset;
+}
 
-	if (slots == 1) {
-		tail &= PEEK(struct pipe_inode_info, pipe, ring_size) - 1;
-		b = pipe_buffer(PEEK_ADDR(struct pipe_inode_info, pipe, bufs), tail);
-		return PEEK(struct pipe_buffer, b, len) > c->highwater;
+/*
+ * After a call of this edge has moved bytes. Notes where in the ring it ended, which is what tells the
+ * order if there is ever a second writer. True: there may be more in the pipe than ever before.
+ */
+static __always_inline bool pipe_moved(const struct chan_row *c, struct edge_row *e, __u64 file,
+				       __u32 role)
+{
+	__u64 pipe = pipe_of(file), bufs, b;
+	__u32 head = PEEK(struct pipe_inode_info, pipe, head);
+	__u32 tail = PEEK(struct pipe_inode_info, pipe, tail);
+	__u32 mask, len, offset;
+
+	if (head == tail) {
+		e->pos = ring_pos(head, 0);
+		return false;
 	}
-	return (__u64)slots << PIPE_PAGE_SHIFT > c->highwater && c->highwater < c->capacity;
+	bufs = PEEK_ADDR(struct pipe_inode_info, pipe, bufs);
+	mask = PEEK(struct pipe_inode_info, pipe, ring_size) - 1;
+	b = pipe_buffer(bufs, (role == ROLE_WRITE ? head - 1 : tail) & mask);
+	offset = PEEK(struct pipe_buffer, b, offset);
+	if (role == ROLE_READ) {
+		e->pos = ring_pos(tail, offset);
+		return false;
+	}
+	len = PEEK(struct pipe_buffer, b, len);
+	e->pos = ring_pos(head, offset + len);
+	if (head - tail == 1)
+		return len > c->highwater;
+	return (__u64)(head - tail) << PIPE_PAGE_SHIFT > c->highwater && c->highwater < c->capacity;
 }
 
 #endif

@@ -74,6 +74,8 @@ struct task_row {
 	__u64 seen; /* calls on watched channels, counted where they begin */
 };
 
+#define CHAN_EDGES 16
+
 enum chan_flags {
 	CHAN_PREEXISTING = 1,
 	CHAN_CUT = 2, /* name did not fit */
@@ -99,12 +101,18 @@ struct chan_row {
 	__u64 capacity; /* bytes it can hold, 0: unknown */
 	__u64 highwater; /* most bytes ever seen in it */
 	__u64 found_bytes; /* bytes that lay in it when it was first seen */
-	__u32 first_writer; /* process id; 0: nobody yet */
+	__u32 first_writer; /* process id; 0: nobody yet; PROC_SHARED: not known who was first */
 
 	__u32 ledger; /* row + 1 */
 	__u16 name_len;
-	__u16 _pad[3];
+	__u16 _pad;
 	char name[PATH_LEN];
+	/* The kernel side's own: to see, when there is a second writer, whether the order is known. */
+	__u32 edges[CHAN_EDGES]; /* row + 1 of those that there are; 0: none */
+	__u32 edges_over; /* there were more than that */
+	__u32 first_tail; /* of the ring, when the channel was first seen */
+	__u64 gone_bytes[ROLE_MAX]; /* of edges that were taken out */
+	__u64 gone_pos[ROLE_MAX];
 };
 
 #define EDGE_ERRS 3
@@ -119,21 +127,24 @@ struct edge_row {
 	__u64 bytes; /* sum of what they returned */
 	__u64 nonblocking_ops; /* calls (also failed ones) that asked not to sleep */
 	__u64 last_ns; /* to the tick; jiffies while it is in the kernel's table */
-	__u64 first_ns;
-	__u64 peeked_bytes; /* looked at but not consumed: tee(2) */
+	__u64 pos; /* the kernel side's own: where in the ring the last call ended */
+	__u32 task; /* row of the thread */
+	__u32 chan_row;
 	__u32 proc; /* id; 0: free row */
-	__u32 err_other; /* failed calls with an errno that errs[] had no room for */
+	__u32 chan; /* id */
 	__u8 role;
 	__u8 err_no[EDGE_ERRS];
-	__u32 task; /* row of the thread */
+	__u32 err_other; /* failed calls with an errno that errs[] had no room for */
 
 	__u64 blocked_ops; /* calls that really slept */
 	__u64 blocked_ns;
 	__u64 max_blocked_ns;
 	__u64 blocked_since; /* sleeping now, since then; 0: not */
 	__u64 errs[EDGE_ERRS];
-	__u32 chan; /* id */
-	__u32 chan_row;
+	__u64 first_ns;
+
+	__u64 peeked_bytes; /* looked at but not consumed: tee(2) */
+	__u64 _pad[7];
 };
 
 /* Who got whose bytes; kept by ledgers only. On other channels the edges say it. */
@@ -268,7 +279,7 @@ struct rec_end {
 #define RECORD_MAX sizeof(struct rec_meta)
 
 _Static_assert(sizeof(struct rec_hdr) == 16, "every record starts with the same 16 bytes");
-_Static_assert(sizeof(struct edge_row) == 128, "an edge is two cache lines");
+_Static_assert(sizeof(struct edge_row) == 192, "an edge is whole cache lines");
 _Static_assert(sizeof(struct chan_key) == 24, "keys are compared as bytes");
 _Static_assert(sizeof(struct rec_meta) < 65536, "rec_hdr.len is 16 bits");
 

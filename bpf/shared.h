@@ -110,18 +110,11 @@ struct task_state {
  * in; an entry ends where the next begins. See ledger.bpf.c.
  */
 #define LEDGER_ENTRIES 256 /* power of two */
-#define LEDGER_DEBTS 8
 
 struct ledger_entry {
 	__u64 end;
 	__u32 writer;
 	__u32 _pad;
-};
-
-struct ledger_debt {
-	__u64 start, end;
-	__u32 reader;
-	__u32 shared;
 };
 
 /* What a byte channel looks like from outside, to see whether anybody else changed it. */
@@ -142,8 +135,7 @@ struct ledger {
 	__u32 fresh; /* nothing entered yet */
 	__u32 dirty; /* somebody changed it whose call has not ended yet */
 	__u32 walkers; /* readers that are looking through the entries */
-	__u32 nr_debts;
-	struct ledger_debt debts[LEDGER_DEBTS]; /* read before its write was seen to end */
+	__u32 _pad;
 	struct ledger_entry entries[LEDGER_ENTRIES];
 };
 

@@ -45,6 +45,11 @@ static __always_inline struct chan_row *chan_at(__u32 row)
 	return bpf_map_lookup_elem(&chans, &row);
 }
 
+static __always_inline struct edge_row *edge_at(__u32 row)
+{
+	return bpf_map_lookup_elem(&edges, &row);
+}
+
 static __always_inline void head_of(struct rec_hdr *h, __u16 type, __u16 len)
 {
 	h->type = type;

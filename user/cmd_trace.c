@@ -239,6 +239,8 @@ static int run(struct trace *t)
 
 	if (t->launch)
 		launch__go(t->launch);
+	else if (!t->opts.quiet)
+		warn_line("tracing; Ctrl-C ends it");
 	while (!stop) {
 		struct pollfd fds[2] = { { .fd = t->signals, .events = POLLIN },
 					 { .fd = tracer__fd(t->tracer), .events = POLLIN } };

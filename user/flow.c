@@ -410,7 +410,8 @@ int flow_resolve(struct graph *g, struct chan *c)
 		x.ledger = (c->c.row.flags & CHAN_LEDGER || !list__empty(&c->ledger)) &&
 			   !(c->c.row.flags & CHAN_NO_LEDGER) && !x.found &&
 			   !g->lost.causes[LOSS_NO_FLOW];
-		if (!err && x.ledger && c->c.row.first_writer)
+		if (!err && x.ledger && c->c.row.first_writer &&
+		    c->c.row.first_writer != PROC_SHARED)
 			err = take_first_writer(&x);
 	}
 	count_left(&x);

@@ -122,6 +122,22 @@ static void say_edge(struct tracer *t, const struct edge_row *e)
 	emit_edge(t, e);
 }
 
+/* The channel keeps what it was, for order_is_known(). First add, then take off: never too little. */
+static void unlist_edge(struct tracer *t, uint32_t row)
+{
+	struct edge_row *e = &t->edges[row];
+	struct chan_row *c = &t->chans[e->chan_row];
+
+	if (c->id != e->chan)
+		return;
+	if (e->bytes)
+		c->gone_pos[e->role] = e->pos;
+	__atomic_add_fetch(&c->gone_bytes[e->role], e->bytes, __ATOMIC_RELEASE);
+	for (int i = 0; i < CHAN_EDGES; i++)
+		if (c->edges[i] == row + 1)
+			__atomic_store_n(&c->edges[i], 0, __ATOMIC_RELEASE);
+}
+
 static void free_edge(struct tracer *t, uint32_t row)
 {
 	struct edge_row *e = &t->edges[row];
@@ -132,6 +148,7 @@ static void free_edge(struct tracer *t, uint32_t row)
 	};
 
 	say_edge(t, e);
+	unlist_edge(t, row);
 	bpf_map_delete_elem(bpf_map__fd(t->skel->maps.edge_rows), &key);
 	memset(e, 0, sizeof(*e));
 	give_back(t, TABLE_EDGES, row);

@@ -241,6 +241,16 @@ int tracer__attach(struct tracer *t)
 	return ipctrace_bpf__attach(t->skel);
 }
 
+/*
+ * A program array whose last user closes it while somebody else looks at it (`bpftool map`) can stay
+ * in the kernel for ever, with its programs. An empty one has nothing to keep.
+ */
+static void empty_dispatch(struct tracer *t)
+{
+	for (uint32_t kind = 0; kind < KIND_MAX; kind++)
+		bpf_map_delete_elem(bpf_map__fd(t->skel->maps.on_exit), &kind);
+}
+
 void tracer__detach(struct tracer *t)
 {
 	ipctrace_bpf__detach(t->skel);
@@ -301,6 +311,7 @@ void tracer__stop(struct tracer *t)
 		return;
 	t->detached = true;
 	tracer__detach(t);
+	empty_dispatch(t);
 	tracer__consume(t);
 	snapshot__seen(t);
 	harvest__all(t);
