@@ -46,7 +46,9 @@ static __always_inline __u32 proc_begin(struct task_struct *task, const struct p
 		return NO_ROW;
 	}
 	if (like) {
-		bpf_probe_read_kernel(p, sizeof(*p), like);
+		/* Not the id: the collector takes a row with one for whole. */
+		bpf_probe_read_kernel(&p->parent, sizeof(*p) - offsetof(struct proc_row, parent),
+				      &like->parent);
 		p->parent = like->id;
 		flags |= like->flags & (PROC_COMPAT | PROC_CUT);
 	} else {

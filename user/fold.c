@@ -5,7 +5,8 @@
  * longest ago becomes part of a group node, one for each (comm, exe, uid). A channel that is gone,
  * with only groups left on it, has its flows resolved and becomes part of a group channel, one for
  * each (mechanism, {(role, group)}). Sums over edges and flows never change by this. Of each id that
- * left, a few bytes stay: its parent's (for relations), and its group's (for records that come late).
+ * left, a few bytes stay for a while: its parent's (for relations), and its group's (for records that
+ * come late).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -14,6 +15,10 @@
 #include "graph_priv.h"
 
 #define MEMO_PAGE 1024
+#define MEMO_PAGES 64 /* kept of each memo */
+
+/* Of so many names each has a group; all others share one. */
+#define GROUPS_MAX 2000
 
 /* How long dead processes are left alone; and how many at most, in fold limits. */
 #define REST_NS 1000000000ull
@@ -22,10 +27,34 @@
 /* Ends that a folded process is compared with, to know how they were related. */
 #define PAIRS_PER_FOLD 64
 
+static void memo_move_on(struct memo *m, uint32_t newest)
+{
+	/* Once around is enough, however far it is. */
+	for (uint32_t i = 0; m->newest < newest && i <= MEMO_PAGES; i++) {
+		uint32_t old = m->newest + 1 + i;
+
+		if (old > newest || old < MEMO_PAGES)
+			continue;
+		free(map__get(&m->pages, old - MEMO_PAGES, 0));
+		map__del(&m->pages, old - MEMO_PAGES, 0);
+	}
+	m->newest = newest;
+}
+
+bool memo_forgot(const struct memo *m, uint32_t key)
+{
+	return key / MEMO_PAGE + MEMO_PAGES <= m->newest;
+}
+
 int memo_set(struct memo *m, uint32_t key, uint32_t value)
 {
-	uint32_t *page = map__get(&m->pages, key / MEMO_PAGE, 0);
+	uint32_t *page;
 
+	if (memo_forgot(m, key))
+		return 0;
+	if (key / MEMO_PAGE > m->newest)
+		memo_move_on(m, key / MEMO_PAGE);
+	page = map__get(&m->pages, key / MEMO_PAGE, 0);
 	if (!page) {
 		page = calloc(MEMO_PAGE, sizeof(*page));
 		if (!page || map__put(&m->pages, key / MEMO_PAGE, 0, page)) {
@@ -51,12 +80,6 @@ void memo_free(struct memo *m)
 	map__free(&m->pages);
 }
 
-struct proc *fold_find_proc(const struct graph *g, uint32_t key)
-{
-	uint32_t i = memo_get(&g->priv->proc_groups, key);
-
-	return i ? g->priv->groups[i - 1] : NULL;
-}
 
 struct chan *fold_find_chan(const struct graph *g, uint32_t key)
 {
@@ -122,6 +145,7 @@ static struct proc *new_group(struct graph *g, const struct gproc *like)
 
 static struct proc *get_group(struct graph *g, const struct gproc *like)
 {
+	static const struct gproc others = { .comm = (char *)"(others)" };
 	uint64_t h = like->uid ^ 0xcbf29ce484222325ull;
 	struct proc *first, *group;
 
@@ -131,11 +155,23 @@ static struct proc *get_group(struct graph *g, const struct gproc *like)
 	for (group = first; group; group = group->next)
 		if (alike(&group->p, like))
 			return group;
+	if (g->priv->nr_groups >= GROUPS_MAX && like != &others)
+		return get_group(g, &others);
 	group = new_group(g, like);
 	if (!group)
 		return NULL;
 	group->next = first;
 	return map__put(&g->priv->group_map, h, 0, group) ? NULL : group;
+}
+
+struct proc *fold_find_proc(struct graph *g, uint32_t key)
+{
+	static const struct gproc long_ago = { .comm = (char *)"(ended long ago)" };
+	uint32_t i = memo_get(&g->priv->proc_groups, key);
+
+	if (!i && key < KEY_GROUP && memo_forgot(&g->priv->proc_groups, key))
+		return get_group(g, &long_ago);
+	return i ? g->priv->groups[i - 1] : NULL;
 }
 
 static int merge_edge(struct edge *to, const struct edge *from)

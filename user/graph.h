@@ -111,7 +111,7 @@ int graph__finish(struct graph *g);
 bool graph__complete(const struct graph *g);
 
 /* What commands use. */
-#define FOLD_LIMIT 5000
+#define FOLD_LIMIT 4000
 
 /* Memory stays bounded: what ended longest ago is folded once there are more than this many. */
 void graph__set_fold_limit(struct graph *g, size_t processes);

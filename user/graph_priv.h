@@ -63,9 +63,13 @@ struct flow {
 	struct list by_chan;
 };
 
-/* A few bytes for each id that is no more, so that its late records find their way. */
+/*
+ * A few bytes for each id that is no more, so that its late records find their way. Ids count up; of
+ * those that are very far back nothing is kept.
+ */
 struct memo {
 	struct map pages;
+	uint32_t newest; /* page */
 };
 
 struct graph_priv {
@@ -130,14 +134,15 @@ void classify_chan(struct graph *g, struct chan *c);
 /* fold.c */
 int fold_died(struct graph *g, struct proc *p, uint64_t now);
 void fold_forget(struct graph *g, struct proc *p);
-struct proc *fold_find_proc(const struct graph *g, uint32_t key);
+struct proc *fold_find_proc(struct graph *g, uint32_t key);
 struct chan *fold_find_chan(const struct graph *g, uint32_t key);
 int fold_chan_if_done(struct graph *g, struct chan *c);
 int fold_rest(struct graph *g);
 void fold_free(struct graph *g);
 
 int memo_set(struct memo *m, uint32_t key, uint32_t value);
-uint32_t memo_get(const struct memo *m, uint32_t key); /* 0: never set */
+uint32_t memo_get(const struct memo *m, uint32_t key); /* 0: never set, or forgotten */
+bool memo_forgot(const struct memo *m, uint32_t key);
 void memo_free(struct memo *m);
 
 /* The parent's id of a process that may have left. */

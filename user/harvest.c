@@ -174,9 +174,14 @@ static size_t take_dead(struct tracer *t)
 			continue;
 		if (!(p->flags & PROC_DEAD)) {
 			living++;
+			/* So that the graph knows whom it has not heard of yet from whom it forgot. */
+			if (!t->proc_said[i])
+				emit_proc(t, p);
+			t->proc_said[i] = 1;
 			continue;
 		}
 		emit_proc(t, p);
+		t->proc_said[i] = 0;
 		p->id = 0;
 		give_back(t, TABLE_PROCS, i);
 	}

@@ -142,7 +142,10 @@ static int map_tables(struct tracer *t)
 	if (t->engine == MAP_FAILED)
 		t->engine = NULL;
 	t->chan_state = calloc(t->rows[TABLE_CHANS].max, 1);
-	return t->procs && t->tasks && t->chans && t->edges && t->engine && t->chan_state ? 0
+	t->proc_said = calloc(t->rows[TABLE_PROCS].max, 1);
+	return t->procs && t->tasks && t->chans && t->edges && t->engine && t->chan_state &&
+			       t->proc_said
+		       ? 0
 											  : -ENOMEM;
 }
 
@@ -330,6 +333,7 @@ void tracer__free(struct tracer *t)
 	snapshot_bpf__destroy(t->snap);
 	ipctrace_bpf__destroy(t->skel);
 	free(t->chan_state);
+	free(t->proc_said);
 	free(t->outsiders);
 	free(t);
 }

@@ -40,6 +40,7 @@ struct tracer {
 	uint64_t delivered; /* calls in edges that were emitted */
 	/* By row: what the last sweep found, see harvest.c. */
 	uint8_t *chan_state;
+	uint8_t *proc_said; /* by row: the living process was emitted once */
 	/* Who else held channels when the trace began; emitted when one turns out to be used. */
 	struct outsider *outsiders;
 	size_t nr_outsiders;
