@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The system calls that are followed, and as what. CALL(name, kind): when the call returns, program
- * on_KIND runs; when it sleeps, core.bpf.c takes its files by the same kind. KIND() are all of them,
- * the most frequent first.
+ * The system calls that are followed, and as what: CALL(name, kind). When such a call sleeps,
+ * core.bpf.c takes its files by its kind; when it returns, program on_KIND runs, or on_rare for those
+ * that are not among the HANDLERS.
  */
 #ifndef IPCTRACE_CALLS_H
 #define IPCTRACE_CALLS_H
@@ -21,20 +21,16 @@ enum kind {
 	KIND_fcntl = 8, /* (fd, cmd, ...) */
 	KIND_preadv2 = 9, /* (fd, iov, n, lo, hi, flags) */
 	KIND_pwritev2 = 10,
+	KIND_rare = 11, /* no call's kind, but where on_rare stands */
 	KIND_MAX,
 };
 
-#define KINDS(KIND)    \
-	KIND(read)     \
-	KIND(write)    \
-	KIND(open)     \
-	KIND(fcntl)    \
-	KIND(splice)   \
-	KIND(tee)      \
-	KIND(vmsplice) \
-	KIND(sendfile) \
-	KIND(preadv2)  \
-	KIND(pwritev2)
+#define HANDLERS(HANDLER) \
+	HANDLER(read)     \
+	HANDLER(write)    \
+	HANDLER(open)     \
+	HANDLER(fcntl)    \
+	HANDLER(rare)
 
 #ifdef __NR_open
 #define CALL_OPEN(CALL) CALL(open, open)

@@ -8,21 +8,36 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define KIND_OF(name, kind) [__NR_##name] = KIND_##kind,
 static const __u8 kinds[NR_CALLS] = { CALLS(KIND_OF) };
 
+static __always_inline __u32 kind_of(struct pt_regs *regs)
+{
+	__u32 nr = call_nr(regs);
+
+	return nr < NR_CALLS ? kinds[nr] : KIND_none;
+}
+
 /* A constant index is patched into a direct jump; any other would go through a retpoline. */
-#define JUMP(kind)                                                \
-	case KIND_##kind:                                         \
-		bpf_tail_call_static(ctx, &on_exit, KIND_##kind); \
-		break;
+#define JUMP(kind) bpf_tail_call_static(ctx, &on_exit, KIND_##kind)
 
 SEC("tp_btf/sys_exit")
 int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 {
-	__u32 nr = call_nr(regs);
-
-	if (nr >= NR_CALLS)
+	switch (kind_of(regs)) {
+	case KIND_none:
 		return 0;
-	switch (kinds[nr]) {
-		KINDS(JUMP)
+	case KIND_read:
+		JUMP(read);
+		break;
+	case KIND_write:
+		JUMP(write);
+		break;
+	case KIND_open:
+		JUMP(open);
+		break;
+	case KIND_fcntl:
+		JUMP(fcntl);
+		break;
+	default:
+		JUMP(rare);
 	}
 	return 0;
 }
@@ -228,15 +243,12 @@ static __noinline int call_sleeps(struct task_state *ts, __u64 now)
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	struct edge_row *e;
 	struct act *a;
-	__u32 nr, kind;
+	__u32 kind;
 	__u64 call;
 
 	if (call_is_compat(task))
 		return 0;
-	nr = call_nr(regs);
-	if (nr >= NR_CALLS)
-		return 0;
-	kind = kinds[nr];
+	kind = kind_of(regs);
 	if (kind == KIND_none || kind == KIND_open || kind == KIND_fcntl)
 		return 0;
 	call = call_id(regs);

@@ -203,6 +203,8 @@ static __noinline void walk(struct ledger *l, struct settling *s)
 
 /* All edges of a channel taken together. */
 struct totals {
+	const struct chan_row *c;
+	const struct settling *s;
 	__u64 written, read; /* bytes */
 	__u64 mine; /* written by the process that asks */
 	bool reader_at_tail; /* somebody's last read ended where the ring now begins */
@@ -210,23 +212,29 @@ struct totals {
 	bool stranger; /* a third writer */
 };
 
-static __always_inline void add_edge(struct totals *t, const struct edge_row *e,
-				     const struct chan_row *c, const struct settling *s)
+static long add_edge(__u32 i, struct totals *t)
 {
-	if (e->chan != c->id)
-		return;
+	const struct settling *s = t->s;
+	const struct edge_row *e;
+
+	if (i >= CHAN_EDGES)
+		return 1;
+	e = edge_at(t->c->edges[i] - 1);
+	if (!e || !e->bytes || e->chan != t->c->id)
+		return 0;
 	if (e->role == ROLE_READ) {
 		t->read += e->bytes;
-		t->reader_at_tail |= e->bytes && e->pos == ring_pos(s->now.tail, s->now.first);
-		return;
+		t->reader_at_tail |= e->pos == ring_pos(s->now.tail, s->now.first);
+		return 0;
 	}
 	t->written += e->bytes;
 	if (e->proc == s->proc) {
 		t->mine += e->bytes;
-		return;
+		return 0;
 	}
-	t->stranger |= e->bytes && e->proc != c->first_writer;
-	t->writer_at_head |= e->bytes && e->pos == ring_pos(s->now.head, s->now.last);
+	t->stranger |= e->proc != t->c->first_writer;
+	t->writer_at_head |= e->pos == ring_pos(s->now.head, s->now.last);
+	return 0;
 }
 
 /*
@@ -238,21 +246,19 @@ static __always_inline void add_edge(struct totals *t, const struct edge_row *e,
  */
 static __noinline bool order_is_known(struct chan_row *c, struct settling *s)
 {
-	struct totals t = { .written = c->gone_bytes[ROLE_WRITE],
-			    .read = c->gone_bytes[ROLE_READ] };
+	struct totals t = {
+		.c = c,
+		.s = s,
+		.written = c->gone_bytes[ROLE_WRITE],
+		.read = c->gone_bytes[ROLE_READ],
+	};
 
 	if (c->edges_over || c->found_bytes || s->proc == c->first_writer)
 		return false;
 	t.reader_at_tail = t.read && c->gone_pos[ROLE_READ] == ring_pos(s->now.tail, s->now.first);
 	t.writer_at_head = c->gone_bytes[ROLE_WRITE] &&
 			   c->gone_pos[ROLE_WRITE] == ring_pos(s->now.head, s->now.last);
-	for (int i = 0; i < CHAN_EDGES; i++) {
-		__u32 row = c->edges[i];
-		struct edge_row *e = edge_at(row - 1);
-
-		if (row && e)
-			add_edge(&t, e, c, s);
-	}
+	bpf_loop(CHAN_EDGES, add_edge, &t, 0);
 	if (!t.read)
 		t.reader_at_tail = s->now.tail == c->first_tail && !s->now.first;
 	return t.reader_at_tail && !t.writer_at_head && !t.stranger && t.mine == s->n &&

@@ -82,20 +82,7 @@ int BPF_PROG(on_write, struct pt_regs *regs, long ret)
 	return one_file(regs, ret, ROLE_WRITE, false);
 }
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_preadv2, struct pt_regs *regs, long ret)
-{
-	return one_file(regs, ret, ROLE_READ, call_arg(regs, 5) & RWF_NOWAIT);
-}
-
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_pwritev2, struct pt_regs *regs, long ret)
-{
-	return one_file(regs, ret, ROLE_WRITE, call_arg(regs, 5) & RWF_NOWAIT);
-}
-
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_vmsplice, struct pt_regs *regs, long ret)
+static __always_inline int vmsplice(struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	__u64 file = file_of(task, call_arg(regs, 0));
@@ -106,75 +93,80 @@ int BPF_PROG(on_vmsplice, struct pt_regs *regs, long ret)
 	return one_file(regs, ret, role, call_arg(regs, 3) & SPLICE_F_NONBLOCK);
 }
 
-/* Bytes out of a and into b in one call; either may be no channel. */
-static __always_inline int two_files(struct pt_regs *regs, long ret, __u32 in, __u32 out,
-				     bool nonblock, bool peek)
+struct two {
+	__u32 a, b; /* descriptors */
+	__u32 role; /* of a; b has the other */
+	bool nonblock;
+	bool peek; /* a is looked at only */
+};
+
+static __always_inline void end_of_two(struct call *c, struct act *act, const struct two *two,
+				       long ret, bool peek, __u64 slept)
 {
-	struct edge_row *e;
-	bool from, to;
+	struct edge_row *e = edge_at(act->edge - 1);
+
+	if (two->nonblock)
+		act->flags |= ACT_NONBLOCK;
+	if (peek && ret > 0) {
+		if (act->edge && e)
+			e->peeked_bytes += ret;
+		ret = 0;
+	}
+	act_end(act, c->ts, ret, slept);
+}
+
+/* Bytes from one file to another in one call; either may be no channel. */
+static __always_inline int two_files(struct pt_regs *regs, long ret, const struct two *two)
+{
 	struct call c;
+	bool a, b;
 
 	if (!call_begin(&c, regs))
 		return 0;
-	from = call_file(&c, c.a, in, ROLE_READ);
-	to = call_file(&c, c.b, out, ROLE_WRITE);
-	if (!from && !to)
+	a = call_file(&c, c.a, two->a, two->role);
+	b = call_file(&c, c.b, two->b, two->role == ROLE_READ ? ROLE_WRITE : ROLE_READ);
+	if (!a && !b)
 		return 0;
-	if (from && to)
+	if (a && b)
 		c.ts->seen++; /* one call, but one for each channel */
 	call_done(&c);
-	if (from) {
-		if (nonblock)
-			c.a->flags |= ACT_NONBLOCK;
-		if (peek && ret > 0) {
-			e = edge_at(c.a->edge - 1);
-			if (c.a->edge && e)
-				e->peeked_bytes += ret;
-		}
-		act_end(c.a, c.ts, peek && ret > 0 ? 0 : ret, c.ts->slept[0]);
-	}
-	if (to) {
-		if (nonblock)
-			c.b->flags |= ACT_NONBLOCK;
-		act_end(c.b, c.ts, ret, c.ts->slept[1]);
-	}
+	if (a)
+		end_of_two(&c, c.a, two, ret, two->peek, c.ts->slept[0]);
+	if (b)
+		end_of_two(&c, c.b, two, ret, false, c.ts->slept[1]);
 	return 0;
 }
 
+/* In one program, as each costs the verifier as much time as all of them. */
 SEC("tp_btf/sys_exit")
-int BPF_PROG(on_splice, struct pt_regs *regs, long ret)
+int BPF_PROG(on_rare, struct pt_regs *regs, long ret)
 {
-	return two_files(regs, ret, call_arg(regs, 0), call_arg(regs, 2),
-			 call_arg(regs, 5) & SPLICE_F_NONBLOCK, false);
-}
+	struct two two = { .role = ROLE_READ };
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_tee, struct pt_regs *regs, long ret)
-{
-	return two_files(regs, ret, call_arg(regs, 0), call_arg(regs, 1),
-			 call_arg(regs, 3) & SPLICE_F_NONBLOCK, true);
-}
-
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_sendfile, struct pt_regs *regs, long ret)
-{
-	struct call c;
-	bool out, in;
-
-	if (!call_begin(&c, regs))
+	two.a = call_arg(regs, 0);
+	two.b = call_arg(regs, 1);
+	switch (kind_of(regs)) {
+	case KIND_preadv2:
+		return one_file(regs, ret, ROLE_READ, call_arg(regs, 5) & RWF_NOWAIT);
+	case KIND_pwritev2:
+		return one_file(regs, ret, ROLE_WRITE, call_arg(regs, 5) & RWF_NOWAIT);
+	case KIND_vmsplice:
+		return vmsplice(regs, ret);
+	case KIND_splice:
+		two.b = call_arg(regs, 2);
+		two.nonblock = call_arg(regs, 5) & SPLICE_F_NONBLOCK;
+		break;
+	case KIND_tee:
+		two.nonblock = call_arg(regs, 3) & SPLICE_F_NONBLOCK;
+		two.peek = true;
+		break;
+	case KIND_sendfile:
+		two.role = ROLE_WRITE;
+		break;
+	default:
 		return 0;
-	out = call_file(&c, c.a, call_arg(regs, 0), ROLE_WRITE);
-	in = call_file(&c, c.b, call_arg(regs, 1), ROLE_READ);
-	if (!out && !in)
-		return 0;
-	if (out && in)
-		c.ts->seen++;
-	call_done(&c);
-	if (out)
-		act_end(c.a, c.ts, ret, c.ts->slept[0]);
-	if (in)
-		act_end(c.b, c.ts, ret, c.ts->slept[1]);
-	return 0;
+	}
+	return two_files(regs, ret, &two);
 }
 
 /* Opening a channel by its name is communication asked for, even if none follows. */

@@ -24,7 +24,7 @@
 
 /* Programs that are only jumped to from the dispatcher, by kind of call. */
 #define KIND_ROW(kind) [KIND_##kind] = "on_" #kind,
-static const char *const handlers[KIND_MAX] = { KINDS(KIND_ROW) };
+static const char *const handlers[KIND_MAX] = { HANDLERS(KIND_ROW) };
 
 uint64_t tracer__now(void)
 {
