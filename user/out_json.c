@@ -21,23 +21,6 @@ struct priv {
 	uint64_t *in, *out; /* bytes by channel */
 };
 
-/* Arrays are there also when nothing is in them. */
-static void enter(struct priv *p, enum section to)
-{
-	static const char *const keys[] = {
-		[S_PROCESSES] = "processes",
-		[S_CHANNELS] = "channels",
-		[S_EDGES] = "edges",
-		[S_FLOWS] = "flows",
-	};
-
-	while (p->section < to) {
-		json__close(&p->j);
-		if (++p->section < S_DONE)
-			json__put_array(&p->j, keys[p->section]);
-	}
-}
-
 /* {"mechanism": ["pipe"]}: a filter may be given several times. */
 static void put_filters(struct json *j, char *const *filters)
 {
@@ -158,11 +141,32 @@ static int put_proc(struct out *o, const struct gproc *proc)
 	json__put_u64(j, "pidns", proc->pidns);
 	put_exit(j, proc);
 	json__put_u64(j, "exit_ns", proc->exit_ns);
-	json__put_u64(j, "count", proc->count);
-	json__put_bool(j, "watched", !(proc->flags & PROC_HOLDER));
+	json__put_u64(j, "count", proc == o->g->outside ? 0 : proc->count);
+	json__put_bool(j, "watched", proc != o->g->outside && !(proc->flags & PROC_HOLDER));
 	json__put_bool(j, "cut", proc->flags & PROC_CUT);
 	json__close(j);
 	return 0;
+}
+
+/* Arrays are there also when nothing is in them. */
+static void enter(struct out *o, enum section to)
+{
+	static const char *const keys[] = {
+		[S_PROCESSES] = "processes",
+		[S_CHANNELS] = "channels",
+		[S_EDGES] = "edges",
+		[S_FLOWS] = "flows",
+	};
+	struct priv *p = o->priv;
+
+	while (p->section < to) {
+		/* Flows name it, so it must be among them. */
+		if (p->section == S_PROCESSES && o->g->outside)
+			put_proc(o, o->g->outside);
+		json__close(&p->j);
+		if (++p->section < S_DONE)
+			json__put_array(&p->j, keys[p->section]);
+	}
 }
 
 static void put_number_or_null(struct json *j, const char *key, bool known, uint64_t v)
@@ -179,7 +183,7 @@ static int put_chan(struct out *o, const struct gchan *c)
 	struct json *j = &p->j;
 	const uint64_t in = p->in[c->index] + c->row.found_bytes, out = p->out[c->index];
 
-	enter(p, S_CHANNELS);
+	enter(o, S_CHANNELS);
 	json__object(j);
 	json__put_string(j, "id", c->id);
 	json__put_string(j, "mechanism", mech__get(c->row.key.mech)->name);
@@ -227,7 +231,7 @@ static int put_edge(struct out *o, const struct gedge *e)
 	struct priv *p = o->priv;
 	struct json *j = &p->j;
 
-	enter(p, S_EDGES);
+	enter(o, S_EDGES);
 	json__object(j);
 	json__put_string(j, "process", e->proc->id);
 	json__put_string(j, "channel", e->chan->id);
@@ -253,7 +257,7 @@ static int put_flow(struct out *o, const struct gflow *f)
 	struct priv *p = o->priv;
 	struct json *j = &p->j;
 
-	enter(p, S_FLOWS);
+	enter(o, S_FLOWS);
 	json__object(j);
 	json__put_string(j, "from", f->from->id);
 	json__put_string(j, "to", f->to->id);
@@ -273,7 +277,7 @@ static int put_lost(struct out *o)
 	struct json *j = &p->j;
 	uint64_t events = 0, calls = 0;
 
-	enter(p, S_DONE);
+	enter(o, S_DONE);
 	for (int i = 0; i < LOSS_MAX; i++) {
 		events += losses[i].of_events ? lost->causes[i] : 0;
 		calls += losses[i].of_calls ? lost->causes[i] : 0;
