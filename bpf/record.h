@@ -184,6 +184,7 @@ enum rec_type {
 	REC_OP = 8,
 	REC_HOLDER = 9,
 	REC_END = 10,
+	REC_CGROUP = 11,
 };
 
 struct rec_hdr {
@@ -269,6 +270,15 @@ struct rec_op {
 	__u32 role;
 	__s64 ret;
 	__u64 blocked_ns;
+};
+
+#define CGROUP_TEXT 1024
+
+/* What the cgroup of processes is called. */
+struct rec_cgroup {
+	struct rec_hdr h;
+	__u64 id;
+	char path[CGROUP_TEXT]; /* from the root of the hierarchy */
 };
 
 struct rec_end {

@@ -69,6 +69,7 @@ int BPF_PROG(on_exit_task, struct task_struct *task)
 	p = thread_end(ts);
 	if (!p)
 		return 0;
+	p->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id); /* it may have moved */
 	sig = task->signal;
 	p->wait_status = sig->flags & SIGNAL_GROUP_EXIT ? sig->group_exit_code
 							: task->group_leader->exit_code;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cgroup.h"
 #include "graph_priv.h"
 
 static int default_text(char **s, const char *value)
@@ -138,6 +139,17 @@ static int compare_flows(const void *a, const void *b)
 	return x->chan->index < y->chan->index ? -1 : x->chan->index > y->chan->index;
 }
 
+static int name_cgroup(struct graph *g, struct gproc *p)
+{
+	const char *path = p->cgroup ? map__get(&g->priv->cgroups, p->cgroup, 0) : NULL;
+
+	if (!path)
+		return 0;
+	p->cgroup_path = strdup(path);
+	p->container = cgroup__container(path);
+	return p->cgroup_path ? 0 : -ENOMEM;
+}
+
 static int list_procs(struct graph *g)
 {
 	struct gproc *outside = &g->priv->outside.p;
@@ -159,6 +171,8 @@ static int list_procs(struct graph *g)
 		p->p.parent = up ? &up->p : NULL;
 		if (!err)
 			err = default_proc(&p->p, "?");
+		if (!err)
+			err = name_cgroup(g, &p->p);
 		g->procs[g->nr_procs++] = &p->p;
 	}
 	qsort(g->procs, n, sizeof(*g->procs), compare_procs);

@@ -80,7 +80,6 @@ void memo_free(struct memo *m)
 	map__free(&m->pages);
 }
 
-
 struct chan *fold_find_chan(const struct graph *g, uint32_t key)
 {
 	uint32_t i = memo_get(&g->priv->chan_groups, key);

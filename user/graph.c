@@ -194,6 +194,9 @@ void graph__free(struct graph *g)
 	map__free(&g->priv->edge_map);
 	map__free(&g->priv->ledger_map);
 	map__free(&g->priv->flow_map);
+	for (size_t i = 0; i < g->priv->cgroups.size; i++)
+		free(g->priv->cgroups.slots[i].value);
+	map__free(&g->priv->cgroups);
 	free(g->priv->outside.p.comm);
 	free(g->priv->outside.p.exe);
 	free(g->priv->outside.p.args);
@@ -375,6 +378,19 @@ static int handle_life(struct graph *g, const struct rec_life *rec)
 	return 0;
 }
 
+static int handle_cgroup(struct graph *g, const struct rec_cgroup *rec)
+{
+	char *old = map__get(&g->priv->cgroups, rec->id, 0);
+	char *path = strndup(rec->path, sizeof(rec->path));
+	int err;
+
+	if (!path)
+		return -ENOMEM;
+	err = map__put(&g->priv->cgroups, rec->id, 0, path);
+	free(err ? path : old);
+	return err;
+}
+
 int graph__handle(struct graph *g, const struct rec_hdr *rec)
 {
 	if (rec->len < sizeof(*rec) || g->priv->finished)
@@ -401,6 +417,8 @@ int graph__handle(struct graph *g, const struct rec_hdr *rec)
 		return handle_life(g, (const struct rec_life *)rec);
 	case REC_HOLDER:
 		return handle_holder(g, (const struct rec_holder *)rec);
+	case REC_CGROUP:
+		return handle_cgroup(g, (const struct rec_cgroup *)rec);
 	case REC_END:
 		g->meta.duration_ns = ((const struct rec_end *)rec)->duration_ns;
 		return 0;

@@ -83,6 +83,7 @@ struct graph_priv {
 	struct chan **group_chans;
 	size_t nr_groups, nr_group_chans;
 	struct map group_map, group_chan_map; /* by hash; chained */
+	struct map cgroups; /* paths by id */
 	struct proc outside;
 	bool outside_used;
 	bool finished;

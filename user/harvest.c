@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cgroup.h"
 #include "tracer_priv.h"
 
 #define SWEEP_NS 500000000ULL /* at most this often */
@@ -34,12 +35,31 @@ static void give_back(struct tracer *t, enum table which, uint32_t row)
 
 /* --- records --- */
 
+/* The kernel side has its id only. Asked for while a process of it is still there, if possible. */
+static void say_cgroup(struct tracer *t, uint64_t id)
+{
+	struct rec_cgroup r = { .id = id };
+	uint64_t *more;
+
+	for (size_t i = t->nr_cgroups; i-- > 0;)
+		if (t->cgroups[i] == id)
+			return;
+	more = realloc(t->cgroups, (t->nr_cgroups + 1) * sizeof(*more));
+	if (!more)
+		return;
+	t->cgroups = more;
+	t->cgroups[t->nr_cgroups++] = id;
+	if (!cgroup__path(id, r.path, sizeof(r.path)))
+		tracer__emit(t, &r.h, REC_CGROUP, sizeof(r));
+}
+
 static void emit_proc(struct tracer *t, const struct proc_row *p)
 {
 	struct rec_proc r = { .row = *p };
 	char path[64];
 	FILE *in;
 
+	say_cgroup(t, p->cgroup);
 	/* Of those that were there before, the kernel side cannot read the arguments. */
 	if (p->flags & PROC_INITIAL && !p->args_len && !(p->flags & PROC_DEAD)) {
 		snprintf(path, sizeof(path), "/proc/%u/cmdline", p->pid);

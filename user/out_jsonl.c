@@ -199,11 +199,18 @@ static void put_holder(struct json *j, const struct rec_holder *r)
 	json__put_bool(j, "can_read", r->modes & 1U << ROLE_READ);
 }
 
+static void put_cgroup(struct json *j, const struct rec_cgroup *r)
+{
+	json__put_u64(j, "id", r->id);
+	json__key(j, "path");
+	json__string_n(j, r->path, strnlen(r->path, sizeof(r->path)));
+}
+
 static const char *const kinds[] = {
-	[REC_META] = "trace", [REC_PROC] = "process", [REC_CHAN] = "channel",
-	[REC_EDGE] = "edge",  [REC_FLOW] = "flow",    [REC_LOST] = "lost",
-	[REC_LIFE] = "life",  [REC_OP] = "operation", [REC_HOLDER] = "holder",
-	[REC_END] = "end",
+	[REC_META] = "trace", [REC_PROC] = "process",  [REC_CHAN] = "channel",
+	[REC_EDGE] = "edge",  [REC_FLOW] = "flow",     [REC_LOST] = "lost",
+	[REC_LIFE] = "life",  [REC_OP] = "operation",  [REC_HOLDER] = "holder",
+	[REC_END] = "end",    [REC_CGROUP] = "cgroup",
 };
 
 static void put_body(struct json *j, const struct rec_hdr *rec)
@@ -227,6 +234,8 @@ static void put_body(struct json *j, const struct rec_hdr *rec)
 		return put_op(j, (const void *)rec);
 	case REC_HOLDER:
 		return put_holder(j, (const void *)rec);
+	case REC_CGROUP:
+		return put_cgroup(j, (const void *)rec);
 	case REC_END:
 		json__put_u64(j, "duration_ns", ((const struct rec_end *)rec)->duration_ns);
 	}

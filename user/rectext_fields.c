@@ -143,6 +143,12 @@ static const struct field holder_fields[] = {
 	{ 0 },
 };
 
+static const struct field cgroup_fields[] = {
+	NUM("id", rec_cgroup, id),
+	{ .name = "path", .kind = STRING, AT(rec_cgroup, path) },
+	{ 0 },
+};
+
 static const struct field end_fields[] = {
 	NUM("duration", rec_end, duration_ns),
 	{ 0 },
@@ -154,6 +160,7 @@ const struct type rectext_types[NR_TYPES] = {
 	[REC_FLOW] = { "flow", flow_fields },       [REC_LOST] = { "lost", lost_fields },
 	[REC_LIFE] = { "life", life_fields },       [REC_OP] = { "op", op_fields },
 	[REC_HOLDER] = { "holder", holder_fields }, [REC_END] = { "end", end_fields },
+	[REC_CGROUP] = { "cgroup", cgroup_fields },
 };
 
 const struct field rectext_hdr_fields[] = {

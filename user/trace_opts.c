@@ -2,13 +2,13 @@
 #include <errno.h>
 #include <ftw.h>
 #include <getopt.h>
-#include <mntent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cgroup.h"
 #include "cmd.h"
 #include "mech.h"
 #include "out.h"
@@ -166,20 +166,6 @@ static int ring_size(struct trace_opts *o, const char *arg)
 
 /* --- cgroups --- */
 
-static char *cgroup_mount(void)
-{
-	FILE *f = setmntent("/proc/self/mounts", "r");
-	char *dir = NULL;
-	struct mntent *m;
-
-	while (f && !dir && (m = getmntent(f)))
-		if (!strcmp(m->mnt_type, "cgroup2"))
-			dir = xstrdup(m->mnt_dir);
-	if (f)
-		endmntent(f);
-	return dir;
-}
-
 /* A directory of the cgroup file system is its id. */
 static int use_cgroup(struct trace_opts *o, const char *path)
 {
@@ -197,7 +183,7 @@ static int use_cgroup(struct trace_opts *o, const char *path)
 
 static int add_cgroup(struct trace_opts *o, const char *arg)
 {
-	char *mount = cgroup_mount(), *path = NULL;
+	char *mount = cgroup__mount(), *path = NULL;
 	int err;
 
 	if (!mount)
@@ -225,7 +211,7 @@ static int is_wanted(const char *path, const struct stat *st, int type, struct F
 
 static int add_container(struct trace_opts *o, const char *arg)
 {
-	char *mount = cgroup_mount();
+	char *mount = cgroup__mount();
 	int err;
 
 	if (strlen(arg) < 8 || strchr(arg, '/') || !mount) {

@@ -146,7 +146,7 @@ static int map_tables(struct tracer *t)
 	return t->procs && t->tasks && t->chans && t->edges && t->engine && t->chan_state &&
 			       t->proc_said
 		       ? 0
-											  : -ENOMEM;
+		       : -ENOMEM;
 }
 
 static int fill_dispatch(struct tracer *t)
@@ -335,5 +335,6 @@ void tracer__free(struct tracer *t)
 	free(t->chan_state);
 	free(t->proc_said);
 	free(t->outsiders);
+	free(t->cgroups);
 	free(t);
 }

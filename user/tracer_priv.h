@@ -45,6 +45,8 @@ struct tracer {
 	struct outsider *outsiders;
 	size_t nr_outsiders;
 	uint64_t last_sweep;
+	uint64_t *cgroups; /* ids whose paths were emitted */
+	size_t nr_cgroups;
 	bool detached;
 };
 
