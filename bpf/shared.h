@@ -6,6 +6,7 @@
 #ifndef IPCTRACE_SHARED_H
 #define IPCTRACE_SHARED_H
 
+#include "glob.h"
 #include "record.h"
 
 #ifndef __VMLINUX_H__
@@ -16,15 +17,7 @@
 
 enum scope { SCOPE_ALL = 1, SCOPE_PIDS = 2, SCOPE_CGROUP = 4, SCOPE_COMM = 8 };
 
-/*
- * A glob over at most COMM_LEN - 1 characters as a bit-parallel automaton: in state bit i the first i
- * elements of the pattern have matched; `*` keeps its bit.
- */
-struct glob {
-	__u32 star; /* bit i: element i is a `*` */
-	__u32 end; /* bit of the last state */
-	__u32 take[256]; /* bit i: element i takes this byte */
-};
+#define MAX_GLOBS 4
 
 struct settings {
 	__u32 scope; /* enum scope */
@@ -37,7 +30,7 @@ struct settings {
 	__u8 casts; /* bpf_rdonly_cast() exists: plain loads instead of probe reads */
 	__u8 _pad;
 	__u32 nr_procs, nr_tasks, nr_chans, nr_edges, nr_ledgers; /* rows */
-	struct glob comm[4];
+	struct glob comm[MAX_GLOBS];
 	__u32 nr_comms;
 };
 

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "tracer_priv.h"
+#include "glob.h"
 
 /* Reads a [set] whose '[' has been read; NULL: it has no end. */
 static const char *read_set(const char *p, bool take[256])

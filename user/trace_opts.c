@@ -10,6 +10,7 @@
 
 #include "cgroup.h"
 #include "cmd.h"
+#include "glob.h"
 #include "mech.h"
 #include "out.h"
 #include "trace_opts.h"
@@ -232,8 +233,13 @@ static int add_container(struct trace_opts *o, const char *arg)
 
 static int add_comm(struct trace_opts *o, const char *arg)
 {
+	struct glob g;
+
 	if (o->tracer.nr_globs == MAX_GLOBS)
 		return bad("too many names at --comm %s", arg, "a glob can cover several: '[ab]*'");
+	if (glob__compile(&g, arg))
+		return bad("--comm '%s' is no pattern", arg,
+			   "close its [ and keep it as short as a process name, as in 'ng[iI]nx*'");
 	if (!*arg)
 		return bad("--comm is empty%s", arg, "give a name, or a glob such as 'nginx*'");
 	o->tracer.globs[o->tracer.nr_globs++] = arg;

@@ -15,6 +15,7 @@
 #include <bpf/btf.h>
 
 #include "../bpf/calls.h"
+#include "glob.h"
 #include "tracer_priv.h"
 
 #define DEFAULT_EDGES 65536

@@ -13,8 +13,6 @@
 
 #include "../bpf/shared.h"
 
-#define MAX_GLOBS 4
-
 struct tracer_opts {
 	uint32_t scope; /* enum scope */
 	const pid_t *pids;

@@ -66,7 +66,4 @@ void snapshot__seen(struct tracer *t);
 size_t harvest__tick(struct tracer *t);
 void harvest__all(struct tracer *t);
 
-/* glob.c: 0, or -EINVAL for a pattern longer than a name can be. */
-int glob__compile(struct glob *g, const char *pattern);
-
 #endif
