@@ -259,9 +259,9 @@ static int run(struct trace *t)
 		if (ended && !stop && !told) {
 			told = true;
 			if (!t->opts.quiet && isatty(STDERR_FILENO))
-				warn_line("%s has ended, %zu of its descendants have not; Ctrl-C "
-					  "ends the trace",
-					  *t->opts.command, living);
+				warn_line("%s has ended, %zu descendant%s not; Ctrl-C ends the "
+					  "trace",
+					  *t->opts.command, living, living == 1 ? " has" : "s have");
 		}
 	}
 	tracer__stop(t->tracer);

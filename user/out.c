@@ -121,22 +121,31 @@ static int write_graph(struct out *o, const struct out_ops *ops, bool begun)
 	return err;
 }
 
+const struct reduce_opts *out__reduce_drawing(const struct out *o)
+{
+	static const struct reduce_opts opts = REDUCE_DEFAULTS;
+
+	(void)o;
+	return &opts;
+}
+
 static int write_all(struct out *o, const struct out_ops *ops, bool begun)
 {
-	const struct reduce_opts opts = REDUCE_DEFAULTS;
-	const struct graph *whole = o->g;
+	const struct reduce_opts *opts = ops->reduce && !o->reduced ? ops->reduce(o) : NULL;
 	struct graph *reduced;
 	int err;
 
-	if (!ops->drawing || o->reduced)
+	if (!opts)
 		return write_graph(o, ops, begun);
-	reduced = reduce__for_drawing(whole, &opts);
+	reduced = reduce__for_drawing(o->g, opts);
 	if (!reduced)
 		return -ENOMEM;
+	o->whole = o->g;
 	o->g = reduced;
 	o->reduced = true;
 	err = write_graph(o, ops, begun);
-	o->g = whole;
+	o->g = o->whole;
+	o->whole = NULL;
 	o->reduced = false;
 	reduce__free(reduced);
 	return err;

@@ -10,20 +10,23 @@
 #include <stdio.h>
 
 #include "graph.h"
+#include "reduce.h"
 
 struct out {
 	FILE *f;
 	const struct graph *g;
 	void *priv; /* the writer's own */
 	const char *engine; /* drawings: who lays them out; NULL: by their size */
-	bool reduced; /* drawings: g has been made small enough already */
+	bool reduced; /* g has been made small enough already */
+	const struct graph *whole; /* while g is what was made of it; NULL: g is all there is */
 };
 
 struct out_ops {
 	const char *name; /* "json" */
 	const char *extensions; /* "json", "dot gv" */
 	const char *help;
-	bool drawing; /* for the eye: gets a graph that is reduced, see reduce.h */
+	/* For the eye: how to reduce the graph, see reduce.h; NULL, or giving NULL: not at all. */
+	const struct reduce_opts *(*reduce)(const struct out *o);
 	int (*begin)(struct out *o);
 	int (*event)(struct out *o,
 		     const struct rec_hdr *rec); /* each record, as it comes; may be NULL */
@@ -37,6 +40,9 @@ struct out_ops {
 
 extern const struct out_ops out_text, out_dot, out_svg, out_png, out_pdf, out_json, out_jsonl,
 	out_ipct;
+
+/* What drawings have for reduce(). */
+const struct reduce_opts *out__reduce_drawing(const struct out *o);
 
 /* The writer for a file name, by its extension; NULL if there is none. */
 const struct out_ops *out__by_filename(const char *filename);

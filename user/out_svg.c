@@ -225,7 +225,7 @@ const struct out_ops out_svg = {
 	.name = "svg",
 	.extensions = "svg",
 	.help = "drawing, with tooltips",
-	.drawing = true,
+	.reduce = out__reduce_drawing,
 	.lost = put_svg,
 };
 
@@ -233,7 +233,7 @@ const struct out_ops out_png = {
 	.name = "png",
 	.extensions = "png",
 	.help = "drawing",
-	.drawing = true,
+	.reduce = out__reduce_drawing,
 	.lost = put_png,
 };
 
@@ -241,6 +241,6 @@ const struct out_ops out_pdf = {
 	.name = "pdf",
 	.extensions = "pdf",
 	.help = "drawing",
-	.drawing = true,
+	.reduce = out__reduce_drawing,
 	.lost = put_pdf,
 };

@@ -19,6 +19,7 @@
 /* More processes than this are a list that nobody asked for. */
 #define FEW_PROCESSES 24
 /* On a terminal; elsewhere there is room for all. */
+#define MANY 80 /* flows and channels: like ones are put together */
 #define MOST_FLOWS 100
 
 static const struct column flow_columns[] = {
@@ -150,9 +151,17 @@ static void find_terminal(struct priv *p, FILE *f)
 	p->colours = !(no_color && *no_color) && term && strcmp(term, "dumb");
 }
 
+static const struct reduce_opts *reduce(const struct out *o)
+{
+	static const struct reduce_opts opts = { .max_nodes = SIZE_MAX };
+
+	return isatty(fileno(o->f)) && o->g->nr_flows + o->g->nr_chans > MANY ? &opts : NULL;
+}
+
 static void put_header(struct out *o)
 {
-	const struct gmeta *m = &o->g->meta;
+	const struct graph *g = o->whole ? o->whole : o->g;
+	const struct gmeta *m = &g->meta;
 	struct priv *p = o->priv;
 	char a[HUMAN_LEN], b[HUMAN_LEN];
 	char *command = meta__command(m);
@@ -172,12 +181,10 @@ static void put_header(struct out *o)
 		escape__text(o->f, *filter);
 		fputs(filter[1] ? "" : "\n", o->f);
 	}
-	fprintf(o->f, "%s process%s, ", human__count(a, o->g->nr_procs),
-		o->g->nr_procs == 1 ? "" : "es");
-	fprintf(o->f, "%s channel%s, ", human__count(a, o->g->nr_chans),
-		o->g->nr_chans == 1 ? "" : "s");
-	fprintf(o->f, "%s flow%s, %s\n", human__count(a, o->g->nr_flows),
-		o->g->nr_flows == 1 ? "" : "s", human__exact(b, p->bytes));
+	fprintf(o->f, "%s process%s, ", human__count(a, g->nr_procs), g->nr_procs == 1 ? "" : "es");
+	fprintf(o->f, "%s channel%s, ", human__count(a, g->nr_chans), g->nr_chans == 1 ? "" : "s");
+	fprintf(o->f, "%s flow%s, %s\n", human__count(a, g->nr_flows), g->nr_flows == 1 ? "" : "s",
+		human__exact(b, p->bytes));
 }
 
 static int begin(struct out *o)
@@ -260,6 +267,16 @@ static int add_label(struct table *t, const char *before, const struct gproc *pr
 	return 0;
 }
 
+static void add_chan(struct table *t, const struct gchan *c)
+{
+	const char *name = c->name ? c->name : "";
+
+	if (c->count > 1)
+		table__addf(t, "%s x%" PRIu64, name, c->count);
+	else
+		table__add(t, name);
+}
+
 static int add_users(struct table *t, const struct traffic *traffic, enum role role)
 {
 	char *label;
@@ -289,7 +306,7 @@ static int put_chan(struct out *o, const struct gchan *c)
 		return 0;
 	p->nr_idle++;
 	table__add(p->idle, mech__get(c->row.key.mech)->name);
-	table__add(p->idle, c->name ? c->name : "");
+	add_chan(p->idle, c);
 	err = add_users(p->idle, t, ROLE_WRITE);
 	if (!err)
 		err = add_users(p->idle, t, ROLE_READ);
@@ -320,7 +337,7 @@ static int put_edge(struct out *o, const struct gedge *e)
 		table__add(p->errors, error__name(i, number));
 		err = add_label(p->errors, "", e->proc);
 		table__add(p->errors, e->role == ROLE_WRITE ? "writing" : "reading");
-		table__add(p->errors, e->chan->name ? e->chan->name : "");
+		add_chan(p->errors, e->chan);
 	}
 	return err;
 }
@@ -360,7 +377,7 @@ static int put_flow(struct out *o, const struct gflow *f)
 	if (!err)
 		err = add_label(p->flows, "-> ", f->to);
 	table__add(p->flows, mech__get(f->chan->row.key.mech)->name);
-	table__add(p->flows, f->chan->name ? f->chan->name : "");
+	add_chan(p->flows, f->chan);
 	table__add(p->flows, human__exact(n, f->bytes));
 	table__add(p->flows, human__count(n, f->ops));
 	add_waited(p, o->g, f->from, f->chan, ROLE_WRITE);
@@ -450,6 +467,7 @@ const struct out_ops out_text = {
 	.name = "text",
 	.extensions = "txt text",
 	.help = "summary for people",
+	.reduce = reduce,
 	.begin = begin,
 	.proc = put_proc,
 	.chan = put_chan,

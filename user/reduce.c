@@ -383,11 +383,11 @@ static int add_note(struct ctx *x, bool big)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++)
 		v->g.meta.notes[i] = x->from->meta.notes[i];
-	if (!big)
+	if (!big || v->g.nr_procs + v->g.nr_chans == x->from->nr_procs + x->from->nr_chans)
 		return 0;
 	if (asprintf(
 		    &v->note,
-		    "drawn: %zu of %zu nodes, like ones together, %.1f %% of the bytes outside of 'other'",
+		    "shown: %zu of %zu nodes, like ones together, %.1f %% of the bytes outside of 'other'",
 		    v->g.nr_procs + v->g.nr_chans, x->from->nr_procs + x->from->nr_chans,
 		    x->total ? 100.0 * x->shown / x->total : 100.0) < 0) {
 		v->note = NULL;
@@ -427,7 +427,7 @@ static int fill(struct ctx *x)
 struct graph *reduce__for_drawing(const struct graph *g, const struct reduce_opts *opts)
 {
 	struct ctx x = { .from = g, .opts = opts };
-	bool big = g->nr_procs + g->nr_chans > opts->max_nodes;
+	bool big = g->nr_procs + g->nr_chans > opts->merge_above;
 	int err;
 
 	x.to = calloc(1, sizeof(*x.to));

@@ -10,14 +10,16 @@
 #include "graph.h"
 
 struct reduce_opts {
-	size_t max_nodes; /* processes and channels together */
+	size_t merge_above; /* processes and channels together: like ones become one */
+	size_t max_nodes; /* that are then drawn */
 	double node_fraction; /* of all bytes: nodes with less become "other" */
 	double edge_fraction; /* and edges with less are drawn from "other" */
 };
 
-#define REDUCE_DEFAULTS                                                       \
-	{                                                                     \
-		.max_nodes = 80, .node_fraction = .005, .edge_fraction = .001 \
+#define REDUCE_DEFAULTS                                                    \
+	{                                                                  \
+		.merge_above = 40, .max_nodes = 80, .node_fraction = .005, \
+		.edge_fraction = .001                                      \
 	}
 
 /*
