@@ -106,3 +106,80 @@ def compare(context, argv, options=()):
     extra = [row for row in ours if row not in theirs]
     check(ours == theirs, "strace alone has %s; ipctrace alone has %s" % (missing, extra))
     return graph
+
+
+# The same run: strace inside, ipctrace around it. Every call by process, channel and role.
+
+DESCRIPTOR = re.compile(r"\b\d+<((?:[^<>]|->)*)>")
+ENDED = re.compile(r"^(\w+)\((.*)\)\s+= (-?\d+|\?)(?:<[^>]*>)?(?: (E\w+))?")
+
+
+def ends(call, arguments):
+    """(role, file) for each descriptor that the call reads or writes."""
+    files = DESCRIPTOR.findall(arguments)
+    wanted = {"read": ["read"], "readv": ["read"], "splice": ["read", "write"],
+              "sendfile": ["write", "read"], "tee": [None, "write"]}.get(call, ["write"])
+    return [(role, name) for role, name in zip(wanted, files) if role]
+
+
+def leaders(lines):
+    """Threads, by the process they belong to."""
+    above = {}
+    for pid, text in lines:
+        found = ENDED.match(text)
+        if found and found.group(1) in LIFE and "CLONE_THREAD" in found.group(2):
+            above[int(found.group(3))] = pid
+    return above
+
+
+def calls_of_log(path, names):
+    """(pid, channel, role) -> [calls, bytes, errors], for the channels named."""
+    lines, sums = list(joined(path)), {}
+    above = leaders(lines)
+    for pid, text in lines:
+        found = ENDED.match(text)
+        if not found or found.group(1) not in CALLS:
+            continue
+        call, arguments, result, error = found.groups()
+        while pid in above:
+            pid = above[pid]
+        for role, name in ends(call, arguments):
+            if name not in names or (result == "?" and not error):
+                continue
+            entry = sums.setdefault((pid, name, role), [0, 0, {}])
+            if error:
+                entry[2][error] = entry[2].get(error, 0) + 1
+            else:
+                entry[0] += 1
+                entry[1] += int(result)
+    return sums
+
+
+def calls_of_graph(graph):
+    sums = {}
+    for edge in graph.used_edges():
+        chan = graph.chans[edge["channel"]]
+        key = (graph.procs[edge["process"]]["pid"], chan["path"] or chan["name"], edge["role"])
+        entry = sums.setdefault(key, [0, 0, {}])
+        entry[0] += edge["ops"]
+        entry[1] += edge["bytes"]
+        for name, count in (edge.get("errors") or {}).items():
+            entry[2][name] = entry[2].get(name, 0) + count
+    return sums
+
+
+def same_run(context, argv, options=(), **kwargs):
+    """Trace strace tracing argv: both must have seen the same calls."""
+    log = context.path("same%d.log" % len(context.children))
+    graph = context.trace(["strace", "-f", "-qq", "-yy", "-s", "0", "-o", log, "-e", "signal=none",
+                           "-e", "trace=" + ",".join(CALLS + LIFE), "--"] + list(argv),
+                          options=options, **kwargs)
+    names = {c["path"] or c["name"] for c in graph.chans.values()}
+    names |= set(re.findall(r"<(pipe:\[\d+\])>", read_text(log)))
+    ours, theirs = calls_of_graph(graph), calls_of_log(log, names)
+    check(theirs, "strace saw no call on a pipe or FIFO")
+    for key in sorted(set(ours) | set(theirs)):
+        check(ours.get(key) == theirs.get(key), "%s: strace has %s, ipctrace %s" % (
+            key, theirs.get(key), ours.get(key)))
+    graph.none_outside()
+    return graph
