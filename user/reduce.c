@@ -9,6 +9,7 @@
 #include "map.h"
 #include "mech.h"
 #include "reduce.h"
+#include "util.h"
 
 struct view {
 	struct graph g; /* first: this is what the caller has */
@@ -371,9 +372,20 @@ static void link_parents(struct ctx *x)
 	}
 }
 
-static int add_note(struct ctx *x, bool big)
+static bool any_other(const struct ctx *x)
 {
+	for (size_t i = 0; i < ARRAY_SIZE(x->other_chan); i++)
+		if (x->other_chan[i])
+			return true;
+	return x->other_proc;
+}
+
+static int add_note(struct ctx *x)
+{
+	const size_t all = x->from->nr_procs + x->from->nr_chans;
 	struct view *v = x->to;
+	const size_t shown = v->g.nr_procs + v->g.nr_chans;
+	char outside[64] = "";
 	size_t n = 0;
 
 	while (x->from->meta.notes && x->from->meta.notes[n])
@@ -383,13 +395,13 @@ static int add_note(struct ctx *x, bool big)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++)
 		v->g.meta.notes[i] = x->from->meta.notes[i];
-	if (!big || v->g.nr_procs + v->g.nr_chans == x->from->nr_procs + x->from->nr_chans)
+	if (shown == all && !any_other(x))
 		return 0;
-	if (asprintf(
-		    &v->note,
-		    "shown: %zu of %zu nodes, like ones together, %.1f %% of the bytes outside of 'other'",
-		    v->g.nr_procs + v->g.nr_chans, x->from->nr_procs + x->from->nr_chans,
-		    x->total ? 100.0 * x->shown / x->total : 100.0) < 0) {
+	if (any_other(x))
+		snprintf(outside, sizeof(outside), ", %.1f %% of the bytes outside of 'other'",
+			 x->total ? 100.0 * x->shown / x->total : 100.0);
+	if (asprintf(&v->note, "shown: %zu of %zu nodes, like ones together%s", shown, all,
+		     outside) < 0) {
 		v->note = NULL;
 		return -ENOMEM;
 	}
@@ -445,7 +457,7 @@ struct graph *reduce__for_drawing(const struct graph *g, const struct reduce_opt
 	if (!err)
 		err = fill(&x);
 	if (!err)
-		err = add_note(&x, big);
+		err = add_note(&x);
 	free_ctx(&x);
 	if (!err)
 		return &x.to->g;
