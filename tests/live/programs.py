@@ -13,7 +13,7 @@ import time
 
 import straces
 from lib import (IPCTRACE, PYTHON, SLOW, Failure, Graph, check, check_equal, need, read_text,
-                 role_sum, test, wait_for)
+                 pick, role_sum, test, wait_for)
 
 BASH = r"""
 while read -r a; do echo "$a" | tr 1 2; done < <(seq 1 3)
@@ -25,7 +25,7 @@ cat <<<"here $(printf %050000d 1 | wc -c)"
 trap 'echo at exit $(echo x | wc -c)' EXIT
 trap 'echo usr1' USR1
 (kill -USR1 $$) & wait; wait
-for i in 1 2 3; do (echo $i) & done; wait -n; wait
+for i in 1 2 3; do (echo $i >job.$i) & done; wait -n; wait; cat job.? | tr 1 9
 mkfifo f; exec 3<>f; echo one >&3; read -r z <&3; echo "$z"
 (echo child >&3); read -r z <&3; echo "$z"; exec 3>&-
 cat f & echo through >f; wait; rm f
@@ -102,8 +102,9 @@ PROGRAMS = [
      "dpkg-deb -I x.deb && dpkg-deb -c x.deb && dpkg -x x.deb y"),
     ("git: clone, log and gc", ("git",),
      "export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a; "
-     "export HOME=.; git init -q r; for i in 1 2 3; do seq 1 ${i}00 >r/f; git -C r add f; git -C r commit -qm c; "
-     "done; git clone -q --no-local r s; GIT_PAGER=cat git -C s -p log -p; git -C s gc -q"),
+     "export HOME=.; git init -q r; for i in 1 2 3; do seq 1 ${i}00 >r/f; git -C r add f; "
+     "git -C r commit -qm c; done; git clone -q --no-local r s; "
+     "GIT_PAGER=cat git -C s -p log -p; git -C s gc -q"),
 ]
 
 
@@ -124,9 +125,13 @@ def script_test(shell, script):
     return run
 
 
-for title, shell_argv, text in (
-        ("bash", ["bash"], BASH), ("dash", ["dash"], SH), ("busybox sh", ["busybox", "sh"], SH),
-        ("python", [PYTHON], SUBPROCESSES), ("perl", ["perl"], PERL)):
+SCRIPTS = [
+    ("dash", ["dash"], SH), ("bash", ["bash"], BASH), ("busybox sh", ["busybox", "sh"], SH),
+    ("perl", ["perl"], PERL), ("python", [PYTHON], SUBPROCESSES),
+]
+
+# Under emulation a few of them must do: strace stops every call.
+for title, shell_argv, text in pick(SCRIPTS, SCRIPTS[:1]):
     test("a script call by call: " + title)(script_test(shell_argv, text))
 
 
@@ -137,7 +142,7 @@ def program_test(programs, script):
     return run
 
 
-for title, needed, text in PROGRAMS:
+for title, needed, text in pick(PROGRAMS, PROGRAMS[1:2]):
     test("call by call: " + title)(program_test(needed, text))
 
 
@@ -154,7 +159,7 @@ prog: $(SRCS:.c=.o)
 @test("make -j with gcc -pipe: call by call, and a picture that can be read")
 def parallel_build(t):
     need("strace", "make", "gcc")
-    files = 16
+    files = pick(16, 8)
     t.write("Makefile", MAKEFILE)
     t.write("main.c", "int main(void) { return 0; }\n")
     for i in range(1, files):
@@ -169,7 +174,8 @@ def parallel_build(t):
     jobs = [c for c in graph.chans.values() if graph.edges_of(make, "write", c)]
     check_equal(len(jobs), 1, "pipes make wrote to, the job server's")
     dot = read_text(t.path("x.dot"))
-    check("cc1 x%d" % files in dot and "as x%d" % files in dot, "no 'cc1 x%d' in the DOT" % files)
+    if files >= 16:
+        check("cc1 x%d" % files in dot and "as x%d" % files in dot, "compilers drawn one by one")
     nodes = len(re.findall(r"kind=(?:process|channel)", dot))
     check(nodes <= 24, "%d nodes in the picture of %d" % (
         nodes, len(graph.procs) + len(graph.chans)))
