@@ -261,7 +261,8 @@ static int run(struct trace *t)
 			if (!t->opts.quiet && isatty(STDERR_FILENO))
 				warn_line("%s has ended, %zu descendant%s not; Ctrl-C ends the "
 					  "trace",
-					  *t->opts.command, living, living == 1 ? " has" : "s have");
+					  *t->opts.command, living,
+					  living == 1 ? " has" : "s have");
 		}
 	}
 	tracer__stop(t->tracer);

@@ -16,10 +16,9 @@ struct reduce_opts {
 	double edge_fraction; /* and edges with less are drawn from "other" */
 };
 
-#define REDUCE_DEFAULTS                                                    \
-	{                                                                  \
-		.merge_above = 40, .max_nodes = 80, .node_fraction = .005, \
-		.edge_fraction = .001                                      \
+#define REDUCE_DEFAULTS                                                                          \
+	{                                                                                        \
+		.merge_above = 40, .max_nodes = 80, .node_fraction = .005, .edge_fraction = .001 \
 	}
 
 /*
