@@ -43,6 +43,21 @@ static __always_inline __u64 addr_at(__u64 where)
 /* A pointer in a kernel object; a number, as the verifier lets nothing be added to a pointer. */
 #define PEEK_ADDR(type, addr, field) addr_at((addr) + bpf_core_field_offset(type, field))
 
+/* Linux 6.13 (90ee6ed776c0, "fs: port files to file_ref"): f_count became f_ref, which is one less. */
+struct file___6_12 {
+	atomic64_t f_count;
+} __attribute__((preserve_access_index));
+
+/* Has it several descriptors, here or in other processes? */
+static __always_inline bool file_is_shared(__u64 file)
+{
+	struct file___6_12 *old = (void *)file;
+
+	if (bpf_core_field_exists(old->f_count))
+		return BPF_CORE_READ(old, f_count.counter) > 1;
+	return BPF_CORE_READ((struct file *)file, f_ref.refcnt.counter) > 0;
+}
+
 #define O_NONBLOCK 04000
 #define S_IFMT 0170000
 #define S_IFIFO 0010000

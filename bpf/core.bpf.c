@@ -2,6 +2,7 @@
 /* Dispatch of system calls, sleeping in them, and the slow ways of the hot path. */
 #include "call.bpf.h"
 #include "chan.bpf.h"
+#include "ledger.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -84,7 +85,7 @@ static __always_inline __u32 edge_row_of(struct task_state *ts, __u32 chan, stru
 	return row;
 }
 
-int ledger_open(__u32 chan);
+int ledger_open(__u32 chan, __u32 proc);
 
 /* Puts the file into the thread's cache, with its channel and edge if it is a channel. */
 int attach(__u64 file, __u32 fd, __u32 role)
@@ -126,11 +127,13 @@ int attach(__u64 file, __u32 fd, __u32 role)
 		cache->edge[ROLE_WRITE] = edge + 1;
 	if (edge == NO_ROW)
 		cache->file = 0;
+	if (!c->ledger && !c->first_writer && !(c->flags & CHAN_PREEXISTING))
+		ledger_open_early(c, file, false);
 	if (role == ROLE_WRITE) {
 		__u32 first = __sync_val_compare_and_swap(&c->first_writer, 0, ts->proc_id);
 
 		if (first && first != ts->proc_id && !c->ledger)
-			ledger_open(chan);
+			ledger_open(chan, ts->proc_id);
 	}
 	return 0;
 }

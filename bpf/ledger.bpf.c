@@ -4,18 +4,14 @@
  *
  * A ledger lists who put in which bytes, in order; a read takes from its front. Calls are entered
  * when they return, and two that ran at once may return in another order than they changed the
- * channel. That is not guessed but looked at: a write leaves the reading end of the ring as the last
- * entered call left it, and adds just its own bytes; a read leaves the writing end as it was. If the
- * ring looks otherwise, somebody whose call has not returned yet changed it too: the ledger is dirty,
- * and says PROC_SHARED until as many bytes are entered as lie in the ring. What lies there then stays
- * unknown (it is below the taint); what comes after is sure again.
- *
- * Most channels never have a second writer and keep no ledger. When one comes, what is known of the
- * calls before (the counters of all edges, and where in the ring the last calls ended) tells whether
- * the order so far is sure, see order_is_known().
+ * channel. That is not guessed but looked at. The ring's own numbers tell how many bytes have been
+ * put in and taken out so far, whoever did. If calls that have returned account for all that was put
+ * in, then the last piece is theirs: of one of them, or in unknown order of several. If they do not,
+ * somebody's call has not returned yet, and whose the last piece is stays open until it has. The
+ * same holds for taking out, where a piece that is one writer's needs no order of its readers.
  */
-#include "pipe.bpf.h"
-#include "table.bpf.h"
+#include "call.bpf.h"
+#include "ledger.bpf.h"
 
 /* A piece of a read: its writer is known now. */
 struct piece {
@@ -24,13 +20,22 @@ struct piece {
 };
 
 #define E2BIG 7
+#define TRIES 3
 
 struct settling {
-	struct ring_view now;
+	struct ring_view base, now;
+	__u64 put, taken; /* since base */
+	__u32 version; /* of base */
+	__u32 still; /* now is worth looking at */
+	__u32 spliced;
+	__u32 ordered; /* no other call is under way, and this one came last */
 	__u32 chan, proc;
-	__u64 n, start, end, known; /* positions that a read took; up to known they are entered */
+	/* Positions that a read took; up to known, by whom is entered. */
+	__u64 n, start, end, known;
 	__u32 at; /* first entry to look at */
-	bool sure;
+	__u32 writer; /* of all of it, 0: look it up */
+	__u32 nr;
+	struct piece pieces[LEDGER_DEBTS];
 };
 
 /* Too big for the 512 bytes of stack that all callers share. Nothing preempts these programs. */
@@ -40,11 +45,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct settling);
 } settlings SEC(".maps");
-
-static __always_inline struct ledger *ledger_at(__u32 row)
-{
-	return bpf_map_lookup_elem(&ledgers, &row);
-}
 
 static __noinline void flow_add(__u32 chan, __u32 from, __u32 to, __u64 bytes)
 {
@@ -64,8 +64,8 @@ static __noinline void flow_add(__u32 chan, __u32 from, __u32 to, __u64 bytes)
 	__sync_fetch_and_add(&v->ops, 1);
 }
 
-/* The channel has a second writer. */
-int ledger_open(__u32 chan)
+/* The channel has a second writer, that process: in a call, or at the end of its first. */
+int ledger_open(__u32 chan, __u32 proc)
 {
 	struct chan_row *c = chan_at(chan);
 	struct engine *en = the_engine();
@@ -74,20 +74,15 @@ int ledger_open(__u32 chan)
 
 	if (!c || !en)
 		return 0;
-	row = new_row(en, &free_ledgers, TABLE_LEDGERS, cfg.nr_ledgers);
+	row = ledger_new(c, en);
 	l = ledger_at(row);
 	if (row == NO_ROW || !l) {
 		c->flags |= CHAN_NO_LEDGER;
 		lose(LOSS_NO_LEDGER, 1);
 		return 0;
 	}
-	l->chan = c->id;
-	l->head = l->tail = l->dirty = l->walkers = 0;
-	l->wpos = l->rpos = l->taint = 0;
-	l->fresh = 1;
-	c->flags |= CHAN_LEDGER;
-	if (__sync_val_compare_and_swap(&c->ledger, 0, row + 1))
-		bpf_map_push_elem(&free_ledgers, &row, 0);
+	l->fresh = proc;
+	ledger_use(c, row, CHAN_LEDGER);
 	return 0;
 }
 
@@ -120,50 +115,186 @@ static __always_inline void put(struct ledger *l, __u32 writer, __u64 n)
 	l->tail++;
 }
 
-static __always_inline void take(struct ledger *l, struct settling *s)
+/* What was read before its write was seen to end, now has a writer. */
+static __always_inline void pay_debts(struct ledger *l, struct settling *s, __u32 writer)
 {
+	__u32 left = 0;
+
+	for (__u32 i = 0; i < LEDGER_DEBTS; i++) {
+		struct ledger_debt *d = &l->debts[i];
+		__u64 end = d->end < l->wpos ? d->end : l->wpos;
+
+		if (i >= l->nr_debts)
+			break;
+		if (d->start < end) {
+			s->pieces[i].reader = d->reader;
+			s->pieces[i].writer = writer;
+			s->pieces[i].bytes = end - d->start;
+			s->nr = i + 1;
+			d->start = end;
+		}
+		if (d->start < d->end) {
+			l->debts[left % LEDGER_DEBTS] = *d;
+			left++;
+		}
+	}
+	l->nr_debts = left;
+}
+
+/* Bytes of which the writer is not known yet. False: no room to remember them. */
+static __always_inline bool owe(struct ledger *l, __u32 reader, __u64 start, __u64 end)
+{
+	struct ledger_debt *d = &l->debts[(l->nr_debts - 1) % LEDGER_DEBTS];
+
+	if (l->nr_debts && d->reader == reader && d->end == start) {
+		d->end = end;
+		return true;
+	}
+	if (l->nr_debts >= LEDGER_DEBTS)
+		return false;
+	d = &l->debts[l->nr_debts % LEDGER_DEBTS];
+	d->start = start;
+	d->end = end;
+	d->reader = reader;
+	l->nr_debts++;
+	return true;
+}
+
+/* The ring has moved on since it was last looked at: how far? */
+static __always_inline void move_on(struct ledger *l, struct settling *s, bool write)
+{
+	__s64 more = s->now.bytes - l->base.bytes;
+	bool same = !l->base.bytes || s->now.first == l->base.first;
+
+	if (s->now.bufs != l->base.bufs) {
+		/* F_SETPIPE_SZ has renumbered it; what is in it looks as before but for this call. */
+		if (write ? more == (__s64)s->n && same
+			  : -more == (__s64)s->n && (!s->now.bytes || s->now.last == l->base.last))
+			s->put = write ? s->n : 0;
+		else
+			l->lost = 1;
+	} else if (s->spliced && write && !l->base.bytes && s->now.tail == l->base.tail &&
+		   more == (__s64)s->n && l->put == l->wpos) {
+		/* Buffers that are lent may begin anywhere; nobody has read from these. */
+		s->put = s->n;
+	} else if ((__s64)s->put > more + (__s64)s->taken) {
+		/* Both are upper bounds, and their difference is known. */
+		s->put = more + s->taken;
+	}
+	l->put += s->put;
+	l->taken += s->put - more;
+	l->base = s->now;
+	l->version++;
+}
+
+/* Do the calls that have returned account for all that was put in? */
+static __always_inline void close_writes(struct ledger *l, struct settling *s)
+{
+	__u64 gap = l->put - l->wpos;
+
+	if (l->wrote > gap)
+		l->lost = 1;
+	if (!gap || l->wrote != gap)
+		return;
+	put(l, l->writer, gap);
+	pay_debts(l, s, l->writer);
+	l->wrote = 0;
+}
+
+static __always_inline void take(struct ledger *l, struct settling *s, bool still)
+{
+	__u64 gap = l->taken - l->rpos;
+	struct ledger_entry *e;
+
 	for (int i = 0; i < 8 && l->head != l->tail && !l->walkers; i++) {
-		if (l->entries[l->head % LEDGER_ENTRIES].end > l->rpos)
+		e = &l->entries[l->head % LEDGER_ENTRIES];
+		if (e->end > l->rpos)
 			break;
 		l->head++;
 	}
+	e = &l->entries[l->head % LEDGER_ENTRIES];
 	s->at = l->head;
 	s->start = l->rpos;
-	s->end = l->rpos = l->rpos + s->n;
-	/* More than is entered: its write has not returned yet. */
-	s->known = s->end < l->wpos ? s->end : l->wpos;
-	if (s->known < s->start)
-		s->known = s->start;
+	s->end = s->known = l->rpos + s->n;
+	s->writer = PROC_SHARED;
+	l->read += s->n;
+	if (!l->lost && still && gap == s->n) {
+		/* All that was taken since the last known position, by this call. */
+		s->writer = 0;
+		s->known = s->end < l->wpos ? s->end : l->wpos;
+		if (s->known < s->start)
+			s->known = s->start;
+		if (s->known < s->end && !owe(l, s->proc, s->known, s->end)) {
+			s->known = s->end;
+			s->writer = PROC_SHARED;
+		}
+	} else if (!l->lost && still && l->taken <= l->wpos && l->head != l->tail &&
+		   e->end >= l->taken && e->end > l->rpos) {
+		/* Another reader may have been first; all the same, as all is one writer's. */
+		s->writer = e->writer;
+	}
 	__sync_fetch_and_add(&l->walkers, 1);
 }
 
-static __always_inline bool agrees(const struct ledger *l, const struct settling *s, bool write)
+static __always_inline void close_reads(struct ledger *l)
 {
-	const struct ring_view *was = &l->base, *now = &s->now;
+	__u64 gap = l->taken - l->rpos;
 
-	if (l->dirty)
-		return false;
-	if (write)
-		return now->bytes == was->bytes + s->n && now->tail == was->tail &&
-		       (!was->bytes || now->first == was->first);
-	return now->bytes + s->n == was->bytes && now->head == was->head &&
-	       (!now->bytes || now->last == was->last);
+	if (l->read > gap)
+		l->lost = 1;
+	if (!gap || l->read != gap)
+		return;
+	l->rpos = l->taken;
+	l->read = 0;
 }
 
-/* The first call that is entered: all that lay there before is the first writer's, if that is sure. */
-static __always_inline void first_entry(struct ledger *l, const struct settling *s, bool write,
-					bool known, __u32 first_writer)
+/*
+ * The ledger was opened for a second writer, and this is the first call that is entered. It is that
+ * writer's first write if all is well; then what lay there before may be known to be the first one's.
+ */
+static __always_inline void enter_first(struct ledger *l, struct settling *s, bool write,
+					bool still, __u32 first_writer)
 {
-	__u64 before = write ? s->now.bytes - s->n : s->now.bytes + s->n;
-
+	if (!still || !s->ordered || !write || l->fresh != s->proc)
+		l->lost = 1;
 	l->fresh = 0;
-	l->dirty = !known;
 	l->base = s->now;
-	if (write && s->now.bytes < s->n)
-		before = 0; /* and it is not known */
-	l->base.bytes = before;
-	if (before)
-		put(l, known ? first_writer : PROC_SHARED, before);
+	l->version++;
+	if (l->lost)
+		return;
+	if (s->now.bytes > s->n)
+		put(l, first_writer, s->now.bytes - s->n);
+	put(l, s->proc, s->n);
+	l->put = l->wpos;
+}
+
+/* False: the ring is another one by now than that looked at. */
+static __always_inline bool enter(struct ledger *l, struct settling *s, bool write, bool last,
+				  __u32 first_writer)
+{
+	bool still = s->still && s->version == l->version;
+
+	if (!still && !last)
+		return false;
+	if (l->fresh) {
+		enter_first(l, s, write, still, first_writer);
+		if (write)
+			return true;
+		still = false;
+	}
+	if (still)
+		move_on(l, s, write);
+	if (write) {
+		l->writer = !l->wrote || l->writer == s->proc ? s->proc : PROC_SHARED;
+		l->wrote += s->n;
+	}
+	if (still)
+		close_writes(l, s);
+	if (!write)
+		take(l, s, still);
+	if (still)
+		close_reads(l);
+	return true;
 }
 
 /* --- and without it again --- */
@@ -183,8 +314,7 @@ static long walk_step(__u32 i, struct walk *w)
 		return 1;
 	if (end <= w->pos)
 		return 0;
-	flow_add(w->s->chan, w->pos < w->l->taint ? PROC_SHARED : e->writer, w->s->proc,
-		 end - w->pos);
+	flow_add(w->s->chan, e->writer, w->s->proc, end - w->pos);
 	w->pos = end;
 	return 0;
 }
@@ -194,10 +324,12 @@ static __noinline void walk(struct ledger *l, struct settling *s)
 {
 	struct walk w = { .l = l, .s = s, .pos = s->start };
 
-	if (s->sure)
-		bpf_loop(LEDGER_ENTRIES, walk_step, &w, 0);
-	if (w.pos < s->end)
-		flow_add(s->chan, PROC_SHARED, s->proc, s->end - w.pos);
+	if (s->known > s->start) {
+		if (s->writer)
+			flow_add(s->chan, s->writer, s->proc, s->known - s->start);
+		else
+			bpf_loop(LEDGER_ENTRIES, walk_step, &w, 0);
+	}
 	__sync_fetch_and_add(&l->walkers, -1);
 }
 
@@ -265,15 +397,38 @@ static __noinline bool order_is_known(struct chan_row *c, struct settling *s)
 	       t.written - t.read == s->now.bytes;
 }
 
+/* Look at the ring; whether that is worth anything is in s->still. */
+static __noinline void look(struct chan_row *c, struct ledger *l, struct settling *s, __u64 file)
+{
+	__u64 pipe = pipe_of(file);
+
+	s->version = l->version;
+	s->base = l->base;
+	s->nr = s->ordered = 0;
+	s->still = pipe_is_still(pipe, NULL);
+	if (!s->still)
+		return;
+	pipe_view(file, &s->now);
+	s->spliced = pipe_spliced(pipe, &s->now);
+	if (s->now.bufs == s->base.bufs) {
+		s->put = pipe_put(pipe, &s->base, &s->now);
+		s->taken = pipe_taken(pipe, &s->base, &s->now);
+	} else {
+		s->put = s->taken = 0;
+	}
+	if (l->fresh)
+		s->ordered = order_is_known(c, s);
+	s->still = pipe_is_still(pipe, &s->now);
+}
+
 /* A call that moved n bytes has returned. */
 int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file)
 {
 	struct chan_row *c = chan_at(chan);
-	bool write = role == ROLE_WRITE, known = false, fresh;
-	struct settling *s;
+	bool write = role == ROLE_WRITE, done = false, fresh;
 	struct ledger *l;
-	__u32 zero = 0;
-	__u64 first;
+	struct settling *s;
+	__u32 zero = 0, first;
 
 	s = bpf_map_lookup_elem(&settlings, &zero);
 	if (!c || !s)
@@ -285,34 +440,28 @@ int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file)
 	s->proc = proc;
 	s->n = n;
 	first = c->first_writer;
-	pipe_view(file, &s->now);
-	if (l->fresh && write)
-		known = order_is_known(c, s);
-	bpf_spin_lock(&l->lock);
 	fresh = l->fresh;
-	if (fresh)
-		first_entry(l, s, write, known, first);
-	s->sure = agrees(l, s, write);
-	if (write)
-		put(l, s->sure ? proc : PROC_SHARED, n);
-	else
-		take(l, s);
-	l->dirty |= !s->sure;
-	if (l->dirty && l->wpos - l->rpos == s->now.bytes) {
-		l->dirty = 0;
-		l->taint = l->wpos;
+	for (int i = 1; i <= TRIES && !done; i++) {
+		look(c, l, s, file);
+		bpf_spin_lock(&l->lock);
+		done = enter(l, s, write, i == TRIES, first);
+		bpf_spin_unlock(&l->lock);
 	}
-	l->base = s->now;
-	bpf_spin_unlock(&l->lock);
 	/* What was read before is not known to be the first writer's either. */
-	if (fresh && !known)
+	if (fresh && !(s->still && s->ordered))
 		c->first_writer = PROC_SHARED;
+	for (__u32 i = 0; i < LEDGER_DEBTS; i++)
+		if (i < s->nr && s->pieces[i].bytes) {
+			flow_add(s->chan, s->pieces[i].writer, s->pieces[i].reader,
+				 s->pieces[i].bytes);
+			s->pieces[i].bytes = 0;
+		}
 	if (!write)
 		walk(l, s);
 	return 0;
 }
 
-/* A FIFO that everybody had closed is empty again, whatever was left in it. */
+/* A FIFO that everybody had closed is another pipe, without what was left in it. */
 int ledger_reopened(__u32 chan, __u64 file)
 {
 	struct chan_row *c = chan_at(chan);
@@ -323,12 +472,16 @@ int ledger_reopened(__u32 chan, __u64 file)
 		return 0;
 	l = ledger_at(c->ledger - 1);
 	pipe_view(file, &now);
-	if (!l || now.bytes)
+	if (!l || now.head || now.tail)
 		return 0;
 	bpf_spin_lock(&l->lock);
-	l->rpos = l->taint = l->wpos;
-	l->dirty = 0;
-	l->base = now;
+	if (l->base.head) {
+		l->put = l->taken = l->rpos = l->wpos;
+		l->wrote = l->read = 0;
+		l->nr_debts = l->lost = l->fresh = 0;
+		l->base = now;
+		l->version++;
+	}
 	bpf_spin_unlock(&l->lock);
 	return 0;
 }

@@ -103,6 +103,7 @@ struct task_state {
  * in; an entry ends where the next begins. See ledger.bpf.c.
  */
 #define LEDGER_ENTRIES 256 /* power of two */
+#define LEDGER_DEBTS 8
 
 struct ledger_entry {
 	__u64 end;
@@ -110,25 +111,38 @@ struct ledger_entry {
 	__u32 _pad;
 };
 
-/* What a byte channel looks like from outside, to see whether anybody else changed it. */
+struct ledger_debt {
+	__u64 start, end;
+	__u32 reader;
+	__u32 _pad;
+};
+
+/* Where a ring of buffers stands. Buffers are numbered from 0 as they are filled. */
 struct ring_view {
-	__u32 head, tail; /* of its buffers */
-	__u32 first; /* offset in the oldest buffer */
-	__u32 last; /* end in the newest one */
+	__u64 bufs; /* address */
+	__u32 head, tail; /* next to be filled, oldest */
+	__u32 first; /* offset in the oldest, 0 if it is empty */
+	__u32 last; /* end of the newest, 0 before the first */
 	__u64 bytes;
 };
 
 struct ledger {
 	struct bpf_spin_lock lock;
 	__u32 chan; /* id */
-	__u32 head, tail; /* of entries */
-	__u64 wpos, rpos;
-	__u64 taint; /* below this position nothing is known */
-	struct ring_view base; /* after the last call that was accounted for */
-	__u32 fresh; /* nothing entered yet */
-	__u32 dirty; /* somebody changed it whose call has not ended yet */
+	__u32 version; /* of base */
+	__u32 fresh; /* for whose first write it was opened, which has not ended yet; 0: none */
+	__u32 lost; /* does not agree with the ring, for good */
+	struct ring_view base; /* the ring when it was last looked at */
+	/* Positions: bytes put in by then, and up to where by whom is known; the same of taking. */
+	__u64 put, wpos;
+	__u64 taken, rpos;
+	/* Calls that have returned and lie beyond: their bytes; of whom (writers). */
+	__u64 wrote, read;
+	__u32 writer;
 	__u32 walkers; /* readers that are looking through the entries */
-	__u32 _pad;
+	__u32 head, tail; /* of entries */
+	__u32 nr_debts;
+	struct ledger_debt debts[LEDGER_DEBTS]; /* read before its write was seen to end */
 	struct ledger_entry entries[LEDGER_ENTRIES];
 };
 

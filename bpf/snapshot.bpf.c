@@ -5,6 +5,7 @@
  */
 #include "chan.bpf.h"
 #include "comm.bpf.h"
+#include "ledger.bpf.h"
 #include "task.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -75,6 +76,8 @@ int snap_chan(struct bpf_iter__task_file *ctx)
 	c->found_bytes = v.bytes;
 	if (v.bytes > c->highwater)
 		c->highwater = v.bytes;
+	if (!c->ledger)
+		ledger_open_early(c, (__u64)file, true);
 	return 0;
 }
 

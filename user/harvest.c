@@ -244,11 +244,31 @@ static void take_flows(struct tracer *t, bool all)
 	}
 }
 
+/* What was read while its writer is in its call still: whose it is will not be known. */
+static void take_debts(struct tracer *t, const struct chan_row *c)
+{
+	uint32_t row = c->ledger - 1;
+	struct ledger l;
+
+	if (!c->ledger || bpf_map_lookup_elem(bpf_map__fd(t->skel->maps.ledgers), &row, &l) ||
+	    l.chan != c->id)
+		return;
+	for (uint32_t i = 0; i < l.nr_debts && i < LEDGER_DEBTS; i++) {
+		struct rec_flow r = {
+			.key = { .chan = c->id, .from = PROC_SHARED, .to = l.debts[i].reader },
+			.val = { .ops = 1, .bytes = l.debts[i].end - l.debts[i].start },
+		};
+
+		tracer__emit(t, &r.h, REC_FLOW, sizeof(r));
+	}
+}
+
 static void free_chan(struct tracer *t, uint32_t row)
 {
 	struct chan_row *c = &t->chans[row];
 	uint32_t ledger = c->ledger;
 
+	take_debts(t, c);
 	/* Said last, after its edges and flows: the graph may now put it away. */
 	c->flags |= CHAN_GONE;
 	if (t->chan_state[row] & CHAN_SAID)
@@ -344,5 +364,8 @@ void harvest__all(struct tracer *t)
 		if (t->chans[i].id && t->chan_state[i] & CHAN_SAID)
 			emit_chan(t, i);
 	take_flows(t, true);
+	for (i = 0; i < used(t, TABLE_CHANS); i++)
+		if (t->chans[i].id)
+			take_debts(t, &t->chans[i]);
 	emit_lost(t);
 }
