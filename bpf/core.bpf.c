@@ -187,7 +187,7 @@ int op_record(__u64 where, __s64 ret, __u64 blocked_ns)
 	}
 	head_of(&r->h, REC_OP, sizeof(*r));
 	r->proc = ts->proc_id;
-	r->tid = task->pid;
+	r->tid = pid_here(task->thread_pid) ?: (__u32)task->pid;
 	r->chan = where >> 32;
 	r->role = (__u32)where;
 	r->ret = ret;

@@ -40,7 +40,7 @@ int snap_task(struct bpf_iter__task *ctx)
 		en->self = bpf_get_current_pid_tgid() >> 32; /* who reads an iterator runs it */
 	if (!task || task->flags & PF_KTHREAD || state_of(task))
 		return 0;
-	tgid = task->tgid;
+	tgid = tgid_here(task);
 	if (cfg.scope & SCOPE_ALL)
 		why |= SCOPE_ALL;
 	if (cfg.scope & SCOPE_PIDS && bpf_map_lookup_elem(&scope_pids, &tgid)) {
@@ -95,7 +95,7 @@ int snap_holder(struct bpf_iter__task_file *ctx)
 	if (chan_key_of((__u64)file, &out.key) == MECH_NONE ||
 	    !bpf_map_lookup_elem(&chan_rows, &out.key))
 		return 0;
-	out.pid = task->tgid;
+	out.pid = tgid_here(task);
 	out.start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
 	if (file->f_mode & FMODE_WRITE)
 		out.modes |= 1 << ROLE_WRITE;

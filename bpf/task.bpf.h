@@ -16,6 +16,30 @@ static __always_inline struct task_state *state_of(struct task_struct *task)
 	return bpf_task_storage_get(&task_states, task, 0, 0);
 }
 
+#define PIDNS_DEPTH 32 /* MAX_PID_NS_LEVEL */
+
+/* The number of a thread's pid where the tracer runs: what users know it by. 0: not seen from there. */
+static __noinline __u32 pid_here(struct pid *pid)
+{
+	__u32 level = BPF_CORE_READ(pid, level);
+	struct upid at;
+
+	for (__u32 i = 0; i <= PIDNS_DEPTH && i <= level; i++) {
+		bpf_probe_read_kernel(&at, sizeof(at),
+				      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+					      i * sizeof(at));
+		if (BPF_CORE_READ(at.ns, ns.inum) == cfg.pidns)
+			return at.nr;
+	}
+	return 0;
+}
+
+/* The same of its process; what the kernel itself calls it if it is not seen. */
+static __always_inline __u32 tgid_here(struct task_struct *task)
+{
+	return pid_here(BPF_CORE_READ(task, group_leader, thread_pid)) ?: (__u32)task->tgid;
+}
+
 static __always_inline void proc_set_exe(struct proc_row *p, struct task_struct *task)
 {
 	__u64 exe = (__u64)BPF_CORE_READ(task, mm, exe_file);
@@ -59,8 +83,8 @@ static __always_inline __u32 proc_begin(struct task_struct *task, const struct p
 	p->flags |= flags;
 	if (like)
 		p->flags = flags;
-	p->pid = task->tgid;
-	p->ppid = BPF_CORE_READ(task, real_parent, tgid);
+	p->pid = tgid_here(task);
+	p->ppid = pid_here(BPF_CORE_READ(task, real_parent, group_leader, thread_pid));
 	p->start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
 	p->exit_ns = 0;
 	p->wait_status = 0;
@@ -98,7 +122,7 @@ static __always_inline struct task_state *task_begin(struct task_struct *task, _
 		return NULL;
 	}
 	t->proc = p->id;
-	t->tid = task->pid;
+	t->tid = pid_here(task->thread_pid) ?: (__u32)task->pid;
 	t->dead = 0;
 	t->id = new_id(en);
 	ts->task = row;

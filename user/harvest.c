@@ -11,6 +11,7 @@
 
 #include "cgroup.h"
 #include "tracer_priv.h"
+#include "util.h"
 
 #define SWEEP_NS 500000000ULL /* at most this often */
 
@@ -61,7 +62,7 @@ static void emit_proc(struct tracer *t, const struct proc_row *p)
 
 	say_cgroup(t, p->cgroup);
 	/* Of those that were there before, the kernel side cannot read the arguments. */
-	if (p->flags & PROC_INITIAL && !p->args_len && !(p->flags & PROC_DEAD)) {
+	if (p->flags & PROC_INITIAL && !p->args_len && !(p->flags & PROC_DEAD) && proc_is_ours()) {
 		snprintf(path, sizeof(path), "/proc/%u/cmdline", p->pid);
 		in = fopen(path, "re");
 		if (in) {
@@ -220,8 +221,15 @@ static size_t take_dead(struct tracer *t)
 
 /* --- channels --- */
 
-/* Flows of channels that are gone (all: of all). */
-static void take_flows(struct tracer *t, bool all)
+static int compare_ids(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Flows of the channels with these ids, which are sorted; NULL: of all. */
+static void take_flows(struct tracer *t, const uint32_t *ids, size_t nr)
 {
 	int fd = bpf_map__fd(t->skel->maps.flows);
 	struct flow_key key, next;
@@ -229,13 +237,9 @@ static void take_flows(struct tracer *t, bool all)
 	bool more = !bpf_map_get_next_key(fd, NULL, &key);
 
 	while (more) {
-		bool gone = all;
-
 		more = !bpf_map_get_next_key(fd, &key, &next);
-		for (uint32_t i = 0; !gone && i < used(t, TABLE_CHANS); i++)
-			if (t->chans[i].id == key.chan)
-				gone = t->chan_state[i] & CHAN_DOOMED;
-		if (gone && !bpf_map_lookup_elem(fd, &key, &r.val)) {
+		if ((!ids || bsearch(&key.chan, ids, nr, sizeof(*ids), compare_ids)) &&
+		    !bpf_map_lookup_elem(fd, &key, &r.val)) {
 			r.key = key;
 			bpf_map_delete_elem(fd, &key);
 			tracer__emit(t, &r.h, REC_FLOW, sizeof(r));
@@ -283,14 +287,17 @@ static void free_chan(struct tracer *t, uint32_t row)
 /* busy[]: channels that must stay, because somebody holds them or sleeps in them. */
 static void doom(struct tracer *t, const uint8_t *busy, uint32_t nr)
 {
-	bool ledgers = false;
-	uint32_t i;
+	uint32_t *ids = calloc(nr + 1, sizeof(*ids)), i;
+	size_t nr_ids = 0;
 
-	for (i = 0; i < nr; i++)
-		if (t->chans[i].id && !busy[i] && t->chan_state[i] & CHAN_DOOMED)
-			ledgers |= t->chans[i].ledger != 0;
-		else
+	if (!ids)
+		return;
+	for (i = 0; i < nr; i++) {
+		if (!t->chans[i].id || busy[i])
 			t->chan_state[i] &= ~CHAN_DOOMED;
+		if (t->chan_state[i] & CHAN_DOOMED && t->chans[i].ledger)
+			ids[nr_ids++] = t->chans[i].id;
+	}
 	for (i = 0; i < used(t, TABLE_EDGES); i++) {
 		struct edge_row *e = &t->edges[i];
 
@@ -298,8 +305,10 @@ static void doom(struct tracer *t, const uint8_t *busy, uint32_t nr)
 		    t->chans[e->chan_row].id == e->chan)
 			free_edge(t, i);
 	}
-	if (ledgers)
-		take_flows(t, false);
+	qsort(ids, nr_ids, sizeof(*ids), compare_ids);
+	if (nr_ids)
+		take_flows(t, ids, nr_ids);
+	free(ids);
 	for (i = 0; i < nr; i++)
 		if (t->chan_state[i] & CHAN_DOOMED)
 			free_chan(t, i);
@@ -335,13 +344,15 @@ size_t harvest__tick(struct tracer *t)
 {
 	size_t living = take_dead(t);
 	uint64_t now = tracer__now();
-	uint32_t spare = 0;
+	uint32_t chans = 0, ledgers = 0;
 
-	for (uint32_t i = 0; i < used(t, TABLE_CHANS); i++)
-		spare += !t->chans[i].id;
+	for (uint32_t i = 0; i < used(t, TABLE_CHANS); i++) {
+		chans += t->chans[i].id != 0;
+		ledgers += t->chans[i].id && t->chans[i].ledger;
+	}
 	/* Looking through all open files has its price: only when a good part of the rows is in use. */
 	if (now - t->last_sweep >= SWEEP_NS &&
-	    used(t, TABLE_CHANS) - spare > t->rows[TABLE_CHANS].max / 16) {
+	    (chans > t->rows[TABLE_CHANS].max / 16 || ledgers > t->rows[TABLE_LEDGERS].max / 16)) {
 		t->last_sweep = now;
 		sweep(t);
 	}
@@ -363,7 +374,7 @@ void harvest__all(struct tracer *t)
 	for (i = 0; i < used(t, TABLE_CHANS); i++)
 		if (t->chans[i].id && t->chan_state[i] & CHAN_SAID)
 			emit_chan(t, i);
-	take_flows(t, true);
+	take_flows(t, NULL, 0);
 	for (i = 0; i < used(t, TABLE_CHANS); i++)
 		if (t->chans[i].id)
 			take_debts(t, &t->chans[i]);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "tracer_priv.h"
+#include "util.h"
 
 /* Every map of the snapshot is the tracer's of the same name. */
 static int share_maps(struct tracer *t)
@@ -113,6 +114,8 @@ static void outside_proc(struct tracer *t, const struct snap_file *f, struct pro
 	p->pid = f->pid;
 	p->start_ns = f->start_ns;
 	p->flags = PROC_HOLDER | PROC_INITIAL;
+	if (!proc_is_ours())
+		return;
 	snprintf(path, sizeof(path), "/proc/%u/comm", f->pid);
 	in = fopen(path, "re");
 	if (in) {

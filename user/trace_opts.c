@@ -93,6 +93,9 @@ static int add_pid(struct trace_opts *o, const char *arg)
 
 	if (*end || end == arg || pid <= 0 || pid > 1 << 22)
 		return bad("'%s' is no process id", arg, "give -p a positive number");
+	if (!proc_is_ours())
+		return bad("cannot look for process %s: /proc is of another pid namespace", arg,
+			   "mount one of this, or use `unshare --mount-proc`");
 	snprintf(path, sizeof(path), "/proc/%ld", pid);
 	if (access(path, F_OK))
 		return bad("there is no process %s", arg, "`ps -e` lists those that there are");

@@ -20,7 +20,7 @@
 
 #define DEFAULT_EDGES 65536
 #define DEFAULT_RING (4 << 20)
-#define LEDGERS 512
+#define LEDGERS 2048
 #define FLOWS 16384
 
 /* Programs that are only jumped to from the dispatcher, by kind of call. */
@@ -69,6 +69,7 @@ static int configure(struct tracer *t)
 {
 	struct settings *cfg = (struct settings *)&t->skel->rodata->cfg;
 	const struct tracer_opts *o = &t->opts;
+	struct stat ns;
 
 	cfg->scope = o->scope;
 	cfg->cgroup = o->cgroup;
@@ -76,6 +77,8 @@ static int configure(struct tracer *t)
 	cfg->types = 1U << (S_IFIFO >> 12);
 	cfg->ops = o->ops;
 	cfg->life = o->life;
+	if (!stat("/proc/self/ns/pid", &ns))
+		cfg->pidns = ns.st_ino;
 	cfg->casts = has_casts();
 	cfg->nr_procs = t->rows[TABLE_PROCS].max;
 	cfg->nr_tasks = t->rows[TABLE_TASKS].max;

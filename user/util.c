@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmd.h"
 #include "escape.h"
@@ -62,4 +63,14 @@ void warn_line(const char *fmt, ...)
 		free(s);
 	}
 	fputc('\n', stderr);
+}
+
+bool proc_is_ours(void)
+{
+	char self[16], pid[16];
+	ssize_t n = readlink("/proc/self", self, sizeof(self) - 1);
+
+	self[n > 0 ? n : 0] = 0;
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	return !strcmp(self, pid);
 }
