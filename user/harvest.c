@@ -14,6 +14,8 @@
 #include "util.h"
 
 #define SWEEP_NS 500000000ULL /* at most this often */
+#define SWEEP_SOON_NS \
+	20000000ULL /* when rows run short; whoever is slow to use a row must be done */
 
 /*
  * chan_state[]. A channel that nobody holds at one sweep is suspect: its new holder may have been
@@ -351,7 +353,8 @@ size_t harvest__tick(struct tracer *t)
 		ledgers += t->chans[i].id && t->chans[i].ledger;
 	}
 	/* Looking through all open files has its price: only when a good part of the rows is in use. */
-	if (now - t->last_sweep >= SWEEP_NS &&
+	if (now - t->last_sweep >=
+		    (chans > t->rows[TABLE_CHANS].max / 4 ? SWEEP_SOON_NS : SWEEP_NS) &&
 	    (chans > t->rows[TABLE_CHANS].max / 16 || ledgers > t->rows[TABLE_LEDGERS].max / 16)) {
 		t->last_sweep = now;
 		sweep(t);
