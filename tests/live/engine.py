@@ -190,7 +190,11 @@ def held_objects(pid):
     """(kind, id) of what a process has open."""
     found, folder = set(), "/proc/%d/fdinfo" % pid
     for name in os.listdir(folder):
-        for line in read_text(os.path.join(folder, name)).splitlines():
+        try:
+            text = read_text(os.path.join(folder, name))
+        except FileNotFoundError:
+            continue  # one that it opened for a moment, such as an iterator
+        for line in text.splitlines():
             key, _, value = line.partition(":")
             if key in ("prog_id", "map_id", "link_id"):
                 found.add((key[:-3], int(value)))
