@@ -342,6 +342,12 @@ static void sweep(struct tracer *t)
 	free(busy);
 }
 
+static bool is_over(const struct tracer *t, uint32_t chans, uint32_t ledgers, uint32_t part)
+{
+	return chans > t->rows[TABLE_CHANS].max / part ||
+	       ledgers > t->rows[TABLE_LEDGERS].max / part;
+}
+
 size_t harvest__tick(struct tracer *t)
 {
 	size_t living = take_dead(t);
@@ -353,9 +359,8 @@ size_t harvest__tick(struct tracer *t)
 		ledgers += t->chans[i].id && t->chans[i].ledger;
 	}
 	/* Looking through all open files has its price: only when a good part of the rows is in use. */
-	if (now - t->last_sweep >=
-		    (chans > t->rows[TABLE_CHANS].max / 4 ? SWEEP_SOON_NS : SWEEP_NS) &&
-	    (chans > t->rows[TABLE_CHANS].max / 16 || ledgers > t->rows[TABLE_LEDGERS].max / 16)) {
+	if (is_over(t, chans, ledgers, 16) &&
+	    now - t->last_sweep >= (is_over(t, chans, ledgers, 4) ? SWEEP_SOON_NS : SWEEP_NS)) {
 		t->last_sweep = now;
 		sweep(t);
 	}

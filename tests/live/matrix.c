@@ -201,6 +201,15 @@ static void obey(struct worker *w, int role, uint32_t *turn)
 	}
 }
 
+/* Never smaller: the most that was ever in it shall fit. */
+static void grow(int fd)
+{
+	int size = fcntl(fd, F_GETPIPE_SZ);
+
+	if (size < 1 << 19)
+		fcntl(fd, F_SETPIPE_SZ, 2 * size);
+}
+
 static void run_free(struct worker *w, int role)
 {
 	uint32_t calls = 1 + rnd(40);
@@ -211,7 +220,7 @@ static void run_free(struct worker *w, int role)
 	for (uint32_t i = 0; i < calls || (role == READER && !w->slot); i++) {
 		pause_sometimes();
 		if (!rnd(64))
-			fcntl(w->fd, F_SETPIPE_SZ, 4096 << rnd(6));
+			grow(w->fd);
 		n = role == WRITER ? put(w) : take(w);
 		if (role == READER ? !n : n < 0 && errno == EPIPE)
 			break;
