@@ -48,12 +48,15 @@ static __always_inline void act_end(struct act *a, struct task_state *ts, __s64 
 				    __u64 blocked_ns)
 {
 	struct edge_row *e = edge_at(a->edge - 1);
-	struct chan_row *c;
+	struct chan_row *c = chan_at(a->chan - 1);
+	__u32 ledger;
 
-	if (!a->edge || !e) {
+	if (!a->edge || !e || !c) {
 		lose(LOSS_NO_EDGE, 1);
 		return;
 	}
+	/* Before the counters: a ledger that is opened after this takes them for what was before it. */
+	ledger = *(volatile __u32 *)&c->ledger;
 	if (ret >= 0) {
 		e->ops++;
 		e->bytes += ret;
@@ -67,12 +70,9 @@ static __always_inline void act_end(struct act *a, struct task_state *ts, __s64 
 		op_record((__u64)e->chan << 32 | a->role, ret, blocked_ns);
 	if (ret <= 0)
 		return;
-	c = chan_at(a->chan - 1);
-	if (!c)
-		return;
 	if (pipe_moved(c, e, a->file, a->role))
 		chan_note_fill(a->chan - 1, a->file);
-	if (c->ledger)
+	if (ledger)
 		ledger_settle(a->chan - 1, ts->proc_id, a->role, ret, a->file);
 }
 

@@ -10,7 +10,6 @@
  * somebody's call has not returned yet, and whose the last piece is stays open until it has. The
  * same holds for taking out, where a piece that is one writer's needs no order of its readers.
  */
-#include "call.bpf.h"
 #include "ledger.bpf.h"
 
 /* A piece of a read: its writer is known now. */
@@ -28,7 +27,9 @@ struct settling {
 	__u32 version; /* of base */
 	__u32 still; /* now is worth looking at */
 	__u32 spliced;
-	__u32 ordered; /* no other call is under way, and this one came last */
+	/* No other call is under way that has changed the ring already, and all bytes so far are */
+	__u32 alone; /* the first writer's, */
+	__u32 ordered; /* or all but this call's, which came last. */
 	__u32 chan, proc;
 	/* Positions that a read took; up to known, by whom is entered. */
 	__u64 n, start, end, known;
@@ -233,7 +234,6 @@ static __always_inline void take(struct ledger *l, struct settling *s, bool stil
 		/* Another reader may have been first; all the same, as all is one writer's. */
 		s->writer = e->writer;
 	}
-	__sync_fetch_and_add(&l->walkers, 1);
 }
 
 static __always_inline void close_reads(struct ledger *l)
@@ -249,22 +249,27 @@ static __always_inline void close_reads(struct ledger *l)
 }
 
 /*
- * The ledger was opened for a second writer, and this is the first call that is entered. It is that
- * writer's first write if all is well; then what lay there before may be known to be the first one's.
+ * The ledger was opened for a second writer, and this is the first call that is entered: that writer's
+ * first write, or another one before it. What lay there is the first writer's, if all is well.
  */
 static __always_inline void enter_first(struct ledger *l, struct settling *s, bool write,
 					bool still, __u32 first_writer)
 {
-	if (!still || !s->ordered || !write || l->fresh != s->proc)
-		l->lost = 1;
+	bool second = write && s->ordered;
+	__u64 before = s->now.bytes - (second ? s->n : 0);
+
+	l->lost = !still || !(s->alone || second);
 	l->fresh = 0;
 	l->base = s->now;
 	l->version++;
+	/* What this call may have read is the first writer's too, as silence says. */
+	s->start = s->end = s->known = 0;
 	if (l->lost)
 		return;
-	if (s->now.bytes > s->n)
-		put(l, first_writer, s->now.bytes - s->n);
-	put(l, s->proc, s->n);
+	if (before)
+		put(l, first_writer, before);
+	if (second)
+		put(l, s->proc, s->n);
 	l->put = l->wpos;
 }
 
@@ -273,26 +278,26 @@ static __always_inline bool enter(struct ledger *l, struct settling *s, bool wri
 				  __u32 first_writer)
 {
 	bool still = s->still && s->version == l->version;
+	bool fresh = l->fresh;
 
 	if (!still && !last)
 		return false;
-	if (l->fresh) {
+	if (fresh) {
 		enter_first(l, s, write, still, first_writer);
-		if (write)
+		if (!l->lost)
 			return true;
-		still = false;
 	}
-	if (still)
+	if (still && !fresh)
 		move_on(l, s, write);
-	if (write) {
+	if (write && !fresh) {
 		l->writer = !l->wrote || l->writer == s->proc ? s->proc : PROC_SHARED;
 		l->wrote += s->n;
 	}
-	if (still)
+	if (still && !fresh)
 		close_writes(l, s);
 	if (!write)
-		take(l, s, still);
-	if (still)
+		take(l, s, still && !fresh);
+	if (still && !fresh)
 		close_reads(l);
 	return true;
 }
@@ -370,13 +375,13 @@ static long add_edge(__u32 i, struct totals *t)
 }
 
 /*
- * A second writer's first write has returned. Is it sure that all that lay there before is the first
- * writer's, and came before it? Yes, if
+ * What is known from the calls that have returned, before any was entered? The ring is quiet, if
  * - no read is under way that took bytes already: the ring begins where the last read ended;
- * - nor a write that put in some: the counters of all edges make just what lies there;
- * - and the newest bytes are not another one's whose write came after this one but returned before.
+ * - nor a write that put in some: the counters of all edges make just what lies there.
+ * When this is a second writer's first write, then all that lies there before is the first one's. It
+ * came before, if the newest bytes are not another one's, whose write came after but returned before.
  */
-static __noinline bool order_is_known(struct chan_row *c, struct settling *s)
+static __noinline void what_is_known(struct chan_row *c, struct settling *s)
 {
 	struct totals t = {
 		.c = c,
@@ -385,16 +390,20 @@ static __noinline bool order_is_known(struct chan_row *c, struct settling *s)
 		.read = c->gone_bytes[ROLE_READ],
 	};
 
-	if (c->edges_over || c->found_bytes || s->proc == c->first_writer)
-		return false;
+	if (c->edges_over || c->found_bytes)
+		return;
 	t.reader_at_tail = t.read && c->gone_pos[ROLE_READ] == ring_pos(s->now.tail, s->now.first);
 	t.writer_at_head = c->gone_bytes[ROLE_WRITE] &&
 			   c->gone_pos[ROLE_WRITE] == ring_pos(s->now.head, s->now.last);
 	bpf_loop(CHAN_EDGES, add_edge, &t, 0);
 	if (!t.read)
-		t.reader_at_tail = s->now.tail == c->first_tail && !s->now.first;
-	return t.reader_at_tail && !t.writer_at_head && !t.stranger && t.mine == s->n &&
-	       t.written - t.read == s->now.bytes;
+		t.reader_at_tail = s->now.tail == c->first_tail &&
+				   (!s->now.first || s->spliced); /* lent ones begin anywhere */
+	if (!t.reader_at_tail || t.stranger || t.written - t.read != s->now.bytes)
+		return;
+	s->alone = s->proc == c->first_writer || !t.mine;
+	s->ordered = s->proc != c->first_writer && !t.writer_at_head && t.mine == s->n &&
+		     s->now.bytes >= s->n; /* or some of this was read already */
 }
 
 /* Look at the ring; whether that is worth anything is in s->still. */
@@ -404,7 +413,7 @@ static __noinline void look(struct chan_row *c, struct ledger *l, struct settlin
 
 	s->version = l->version;
 	s->base = l->base;
-	s->nr = s->ordered = 0;
+	s->nr = s->ordered = s->alone = 0;
 	s->still = pipe_is_still(pipe, NULL);
 	if (!s->still)
 		return;
@@ -417,7 +426,7 @@ static __noinline void look(struct chan_row *c, struct ledger *l, struct settlin
 		s->put = s->taken = 0;
 	}
 	if (l->fresh)
-		s->ordered = order_is_known(c, s);
+		what_is_known(c, s);
 	s->still = pipe_is_still(pipe, &s->now);
 }
 
@@ -445,10 +454,12 @@ int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file)
 		look(c, l, s, file);
 		bpf_spin_lock(&l->lock);
 		done = enter(l, s, write, i == TRIES, first);
+		if (done && !write)
+			__sync_fetch_and_add(&l->walkers, 1);
 		bpf_spin_unlock(&l->lock);
 	}
 	/* What was read before is not known to be the first writer's either. */
-	if (fresh && !(s->still && s->ordered))
+	if (fresh && !(s->still && (s->ordered || s->alone)))
 		c->first_writer = PROC_SHARED;
 	for (__u32 i = 0; i < LEDGER_DEBTS; i++)
 		if (i < s->nr && s->pieces[i].bytes) {

@@ -74,7 +74,7 @@ struct task_row {
 	__u64 seen; /* calls on watched channels, counted where they begin */
 };
 
-#define CHAN_EDGES 16
+#define CHAN_EDGES 32
 
 enum chan_flags {
 	CHAN_PREEXISTING = 1,
