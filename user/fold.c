@@ -262,23 +262,56 @@ static struct chan *new_group_chan(struct graph *g, struct chan *like)
 	return group;
 }
 
+static uint64_t signature_hash(const struct chan *c)
+{
+	uint64_t h = 0xcbf29ce484222325ull;
+
+	hash_add(&h, c->signature, c->signature_len * sizeof(*c->signature));
+	return h;
+}
+
+static struct chan *find_group_chan(const struct graph *g, const struct chan *like)
+{
+	struct chan *group = map__get(&g->priv->group_chan_map, signature_hash(like), 0);
+
+	while (group && (group->signature_len != like->signature_len ||
+			 memcmp(group->signature, like->signature,
+				like->signature_len * sizeof(*like->signature))))
+		group = group->next;
+	return group;
+}
+
+static int list_group_chan(struct graph *g, struct chan *group)
+{
+	uint64_t h = signature_hash(group);
+
+	group->next = map__get(&g->priv->group_chan_map, h, 0);
+	return map__put(&g->priv->group_chan_map, h, 0, group);
+}
+
+static int unlist_group_chan(struct graph *g, struct chan *group)
+{
+	uint64_t h = signature_hash(group);
+	struct chan *c = map__get(&g->priv->group_chan_map, h, 0);
+
+	if (c != group) {
+		while (c->next != group)
+			c = c->next;
+		c->next = group->next;
+		return 0;
+	}
+	map__del(&g->priv->group_chan_map, h, 0);
+	return group->next ? map__put(&g->priv->group_chan_map, h, 0, group->next) : 0;
+}
+
 static struct chan *get_group_chan(struct graph *g, struct chan *like)
 {
-	size_t size = like->signature_len * sizeof(*like->signature);
-	uint64_t h = 0xcbf29ce484222325ull;
-	struct chan *first, *group;
+	struct chan *group = find_group_chan(g, like);
 
-	hash_add(&h, like->signature, size);
-	first = map__get(&g->priv->group_chan_map, h, 0);
-	for (group = first; group; group = group->next)
-		if (group->signature_len == like->signature_len &&
-		    !memcmp(group->signature, like->signature, size))
-			return group;
+	if (group)
+		return group;
 	group = new_group_chan(g, like);
-	if (!group)
-		return NULL;
-	group->next = first;
-	return map__put(&g->priv->group_chan_map, h, 0, group) ? NULL : group;
+	return group && !list_group_chan(g, group) ? group : NULL;
 }
 
 static void merge_chan(struct chan *to, const struct chan *from)
@@ -286,7 +319,7 @@ static void merge_chan(struct chan *to, const struct chan *from)
 	struct chan_row *a = &to->c.row;
 	const struct chan_row *b = &from->c.row;
 
-	to->c.count++;
+	to->c.count += from->c.count;
 	to->relations |= from->relations;
 	to->two_way |= from->two_way;
 	a->flags |= b->flags;
@@ -299,19 +332,13 @@ static void merge_chan(struct chan *to, const struct chan *from)
 	a->found_bytes += b->found_bytes;
 }
 
-static int fold_chan(struct graph *g, struct chan *c)
+/* All of c becomes part of the group. */
+static int join_chan(struct graph *g, struct chan *c, struct chan *group)
 {
 	struct edge *e, *next_edge;
-	struct chan *group;
 	struct flow *f;
-	int err;
+	int err = 0;
 
-	err = flow_resolve(g, c);
-	if (!err)
-		err = sign(c);
-	group = err ? NULL : get_group_chan(g, c);
-	if (!group)
-		return err ? err : -ENOMEM;
 	merge_chan(group, c);
 	for (int role = 0; role < ROLE_MAX; role++)
 		list_for_each_safe(e, next_edge, &c->edges[role], by_chan)
@@ -320,6 +347,20 @@ static int fold_chan(struct graph *g, struct chan *c)
 	list_for_each(f, &c->flows, by_chan)
 		if (!err)
 			err = flow_add(g, group, &f->f);
+	return err;
+}
+
+static int fold_chan(struct graph *g, struct chan *c)
+{
+	int err = flow_resolve(g, c);
+	struct chan *group;
+
+	if (!err)
+		err = sign(c);
+	group = err ? NULL : get_group_chan(g, c);
+	if (!group)
+		return err ? err : -ENOMEM;
+	err = join_chan(g, c, group);
 	if (!err)
 		err = memo_set(&g->priv->chan_groups, c->c.key, group->c.key - KEY_GROUP + 1);
 	if (!err)
@@ -327,14 +368,83 @@ static int fold_chan(struct graph *g, struct chan *c)
 	return err;
 }
 
-/* Nobody can use it any more, and nobody is left on it who is not folded. */
+/* A group channel, an end of which has become a group only now, is like others perhaps. */
+static int fold_again(struct graph *g, struct chan *c)
+{
+	int err = unlist_group_chan(g, c);
+	struct chan *group;
+
+	free(c->signature);
+	c->signature = NULL;
+	c->signature_len = 0;
+	if (!err)
+		err = sign(c);
+	group = err ? NULL : find_group_chan(g, c);
+	if (err || !group)
+		return err ? err : list_group_chan(g, c);
+	err = join_chan(g, c, group);
+	if (err)
+		return err;
+	for (size_t i = 0; i < g->priv->nr_group_chans; i++)
+		if (g->priv->group_chans[i] == c)
+			g->priv->group_chans[i] = group;
+	graph_free_chan(g, c);
+	return 0;
+}
+
+static void forget_gone(struct graph *g, struct chan *c)
+{
+	if (!c->is_gone)
+		return;
+	c->is_gone = false;
+	list__del(&c->gone);
+	g->priv->nr_gone--;
+}
+
+/* Is one of its ends dead, but not folded yet? Then its turn comes with that. */
+static bool has_dead_end(const struct chan *c)
+{
+	const struct edge *e;
+
+	for (int role = 0; role < ROLE_MAX; role++)
+		list_for_each(e, &c->edges[role], by_chan)
+			if (!e->e.proc->folded && (e->e.proc->flags & PROC_DEAD))
+				return true;
+	return false;
+}
+
+/* The channel that is gone longest, though its ends live on: they keep their edges on the group. */
+static int fold_oldest_gone(struct graph *g)
+{
+	struct chan *c = list_entry(g->priv->gone_chans.next, struct chan, gone);
+	struct edge *e;
+
+	forget_gone(g, c);
+	if (has_dead_end(c))
+		return 0;
+	list_for_each(e, &c->edges[ROLE_WRITE], by_chan)
+		classify_pairs(g, c, e, PAIRS_PER_FOLD);
+	return fold_chan(g, c);
+}
+
+/* Nobody can use it any more: at once if nobody is left on it who is not folded, else in its turn. */
 int fold_chan_if_done(struct graph *g, struct chan *c)
 {
+	struct graph_priv *priv = g->priv;
 	bool gone = c->c.row.flags & CHAN_GONE;
 
-	if (!gone || c->c.folded || !c->nr_edges || c->nr_folded < c->nr_edges)
+	if (!gone || c->c.folded || !c->nr_edges)
 		return 0;
-	return fold_chan(g, c);
+	if (c->nr_folded == c->nr_edges) {
+		forget_gone(g, c);
+		return fold_chan(g, c);
+	}
+	if (c->is_gone || has_dead_end(c))
+		return 0;
+	c->is_gone = true;
+	list__add_tail(&priv->gone_chans, &c->gone);
+	priv->nr_gone++;
+	return priv->nr_gone > priv->fold_limit ? fold_oldest_gone(g) : 0;
 }
 
 /* At the end nobody comes any more, so this is true of every channel. */
@@ -344,8 +454,10 @@ int fold_rest(struct graph *g)
 	int err = 0;
 
 	list_for_each_safe(c, next, &g->priv->chans, all)
-		if (!err && !c->c.folded && c->nr_edges && c->nr_folded == c->nr_edges)
+		if (!err && !c->c.folded && c->nr_edges && c->nr_folded == c->nr_edges) {
+			forget_gone(g, c);
 			err = fold_chan(g, c);
+		}
 	return err;
 }
 
@@ -360,6 +472,27 @@ static int fold_rows(struct graph *g, struct proc *p, struct proc *group)
 	list_for_each_safe(r, next, &p->taken, by_to)
 		if (!err)
 			err = ledger_rename_to(g, r, group);
+	return err;
+}
+
+/* The flows of a channel that was folded when this end of it still lived. */
+static int rename_flows(struct graph *g, struct chan *c, struct proc *p, struct proc *group)
+{
+	struct flow *f, *next;
+	int err = 0;
+
+	list_for_each_safe(f, next, &c->flows, by_chan) {
+		struct gflow moved = f->f;
+
+		if (err || (moved.from != &p->p && moved.to != &p->p))
+			continue;
+		if (moved.from == &p->p)
+			moved.from = &group->p;
+		if (moved.to == &p->p)
+			moved.to = &group->p;
+		flow_free(g, f);
+		err = flow_add(g, c, &moved);
+	}
 	return err;
 }
 
@@ -397,7 +530,12 @@ static int fold_proc(struct graph *g, struct proc *p)
 
 		if (!err)
 			err = move_edge(g, e, group, c);
-		if (!err)
+		if (!err && c->c.folded)
+			err = rename_flows(g, c, p, group);
+		if (!err && c->c.folded && !graph_find_edge(g, p, c, ROLE_WRITE) &&
+		    !graph_find_edge(g, p, c, ROLE_READ))
+			err = fold_again(g, c);
+		else if (!err)
 			err = fold_chan_if_done(g, c);
 	}
 	return err ? err : leave(g, p);

@@ -24,6 +24,7 @@ struct graph *graph__new(void)
 	list__init(&priv->chans);
 	list__init(&priv->resting);
 	list__init(&priv->ended);
+	list__init(&priv->gone_chans);
 	priv->outside.p = (struct gproc){ .key = PROC_OUTSIDE, .count = 1 };
 	return g;
 }
@@ -67,6 +68,7 @@ struct chan *graph_new_chan(struct graph *g, uint32_t key)
 	c->c.count = 1;
 	for (int i = 0; i < ROLE_MAX; i++)
 		list__init(&c->edges[i]);
+	list__init(&c->gone);
 	list__init(&c->ledger);
 	list__init(&c->flows);
 	list__add_tail(&g->priv->chans, &c->all);

@@ -34,6 +34,8 @@ struct chan {
 	struct list ledger; /* ledger_row.by_chan */
 	struct list flows; /* flow.by_chan: resolved */
 	struct list all;
+	struct list gone; /* waits to be folded */
+	bool is_gone; /* is in that list */
 	uint64_t *signature; /* group node */
 	size_t signature_len;
 	struct chan *next;
@@ -77,6 +79,8 @@ struct graph_priv {
 	struct list procs, chans;
 	struct list resting, ended; /* dead processes: just died; with edges, to be folded */
 	size_t nr_resting, nr_ended, fold_limit;
+	struct list gone_chans; /* whose ends still live */
+	size_t nr_gone;
 	struct memo parents; /* of processes that left */
 	struct memo proc_groups, chan_groups; /* index + 1 in the arrays below */
 	struct proc **groups;
