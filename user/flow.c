@@ -393,6 +393,19 @@ static void find_two_way(struct ctx *x)
 			x->c->two_way = true;
 }
 
+/* Who got all its bytes from one, got them by all its reads, however the ledger came to know. */
+static void all_reads_of_one(struct graph *g, struct chan *c)
+{
+	struct flow *f;
+
+	list_for_each(f, &c->flows, by_chan) {
+		const struct edge *to = graph_find_edge(g, to_proc(f->f.to), c, ROLE_READ);
+
+		if (to && to->e.bytes && f->f.bytes == to->e.bytes)
+			f->f.ops = to->e.ops;
+	}
+}
+
 int flow_resolve(struct graph *g, struct chan *c)
 {
 	struct ctx x = { .g = g, .c = c };
@@ -424,5 +437,6 @@ int flow_resolve(struct graph *g, struct chan *c)
 	if (!err)
 		err = take_open(&x, outside);
 	find_two_way(&x);
+	all_reads_of_one(g, c);
 	return err;
 }
