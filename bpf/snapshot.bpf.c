@@ -76,7 +76,7 @@ int snap_chan(struct bpf_iter__task_file *ctx)
 	c->found_bytes = v.bytes;
 	if (v.bytes > c->highwater)
 		c->highwater = v.bytes;
-	if (!c->ledger)
+	if (!c->ledger && v.bytes)
 		ledger_open_early(c, (__u64)file, true);
 	return 0;
 }
