@@ -15,6 +15,7 @@
 
 /* Slow ways, in core.bpf.c and ledger.bpf.c. */
 int attach(__u64 file, __u32 fd, __u32 role);
+int attach_to(__u64 file, __u64 name, __u32 len);
 int edge_failed(__u32 edge, __s64 ret);
 int chan_note_fill(__u32 chan, __u64 file);
 int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file);
@@ -26,18 +27,35 @@ static __always_inline bool act_on(struct act *a, struct task_state *ts, __u64 f
 				   __u32 role)
 {
 	struct fd_cache *c = &ts->cache[fd % FD_CACHE];
+	/* Spelled out: for a computed index the verifier wants more proof than the compiler leaves. */
 	__u32 *edge = role == ROLE_READ ? &c->edge[ROLE_READ] : &c->edge[ROLE_WRITE];
+	__u32 *chan = role == ROLE_READ ? &c->chan[ROLE_READ] : &c->chan[ROLE_WRITE];
 
 	a->edge = 0;
 	if (!file)
 		return false;
-	if (c->file != file || c->ident != file_ident(file) || (c->chan && !*edge))
+	if (c->file != file || !*edge || c->ident != file_ident(file))
 		attach(file, fd, role);
-	if (!c->chan)
+	if (*edge == NOT_WATCHED)
 		return false;
-	a->chan = c->chan;
+	a->chan = *chan;
 	a->edge = *edge;
 	a->role = role;
+	a->flags = PEEK(struct file, file, f_flags) & O_NONBLOCK ? ACT_NONBLOCK : 0;
+	a->file = file;
+	return true;
+}
+
+/* The same of a datagram that is sent to an address of its own, in user memory. */
+static __always_inline bool act_to(struct act *a, struct task_state *ts, __u64 file, __u64 name,
+				   __u32 len)
+{
+	a->edge = 0;
+	if (!attach_to(file, name, len) || !ts->to_edge)
+		return false;
+	a->chan = ts->to_chan;
+	a->edge = ts->to_edge;
+	a->role = ROLE_WRITE;
 	a->flags = PEEK(struct file, file, f_flags) & O_NONBLOCK ? ACT_NONBLOCK : 0;
 	a->file = file;
 	return true;
@@ -57,18 +75,26 @@ static __always_inline void act_end(struct act *a, struct task_state *ts, __s64 
 	}
 	/* Before the counters: a ledger that is opened after this takes them for what was before it. */
 	ledger = *(volatile __u32 *)&c->ledger;
+	if (a->flags) {
+		if (a->flags & ACT_NONBLOCK)
+			e->nonblocking_ops++;
+		if (a->flags & ACT_PEEK && ret > 0) {
+			e->peeked_bytes += ret;
+			ret = 0;
+		}
+	}
 	if (ret >= 0) {
 		e->ops++;
 		e->bytes += ret;
 	} else {
 		edge_failed(a->edge - 1, ret);
 	}
-	if (a->flags & ACT_NONBLOCK)
-		e->nonblocking_ops++;
 	e->last_ns = bpf_jiffies64();
 	if (cfg.ops)
 		op_record((__u64)e->chan << 32 | a->role, ret, blocked_ns);
 	if (ret <= 0)
+		return;
+	if (c->key.mech > MECH_FIFO)
 		return;
 	if (pipe_moved(c, e, a->file, a->role))
 		chan_note_fill(a->chan - 1, a->file);

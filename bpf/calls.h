@@ -22,6 +22,16 @@ enum kind {
 	KIND_preadv2 = 9, /* (fd, iov, n, lo, hi, flags) */
 	KIND_pwritev2 = 10,
 	KIND_rare = 11, /* no call's kind, but where on_rare stands */
+	KIND_sendto = 12, /* (fd, buf, len, flags, name, namelen) */
+	KIND_recvfrom = 13,
+	KIND_sendmsg = 14, /* (fd, msg, flags) */
+	KIND_recvmsg = 15,
+	KIND_sendmmsg = 16, /* (fd, msgs, n, flags): returns how many */
+	KIND_recvmmsg = 17,
+	KIND_connect = 18, /* (fd, ...) */
+	KIND_accept = 19, /* returns an fd */
+	KIND_send = 20, /* no calls' kinds: where on_send and on_recv stand */
+	KIND_recv = 21,
 	KIND_MAX,
 };
 
@@ -30,6 +40,8 @@ enum kind {
 	HANDLER(write)    \
 	HANDLER(open)     \
 	HANDLER(fcntl)    \
+	HANDLER(send)     \
+	HANDLER(recv)     \
 	HANDLER(rare)
 
 #ifdef __NR_open
@@ -52,6 +64,15 @@ enum kind {
 	CALL(openat, open)       \
 	CALL(openat2, open)      \
 	CALL(fcntl, fcntl)       \
+	CALL(sendto, sendto)     \
+	CALL(recvfrom, recvfrom) \
+	CALL(sendmsg, sendmsg)   \
+	CALL(recvmsg, recvmsg)   \
+	CALL(sendmmsg, sendmmsg) \
+	CALL(recvmmsg, recvmmsg) \
+	CALL(connect, connect)   \
+	CALL(accept, accept)     \
+	CALL(accept4, accept)    \
 	CALL_OPEN(CALL)
 
 #endif

@@ -7,75 +7,147 @@
 #include "path.bpf.h"
 #include "pipe.bpf.h"
 #include "table.bpf.h"
+#include "unix.bpf.h"
 
-/* What kind of channel a file is, if it is one that this trace watches. */
-static __always_inline enum mech chan_key_of(__u64 file, struct chan_key *key)
+static __always_inline enum mech sock_key(__u64 file, __u32 role, struct chan_key *key)
+{
+	__u64 sk = sock_of(file);
+
+	switch (sk ? sock_family(sk) : 0) {
+	case AF_UNIX:
+		return unix_key(sk, role, key);
+	default:
+		return MECH_NONE;
+	}
+}
+
+static __always_inline void inode_key(__u64 inode, struct chan_key *key)
+{
+	key->dev = BPF_CORE_READ((struct inode *)inode, i_sb, s_dev);
+	key->ino = BPF_CORE_READ((struct inode *)inode, i_ino);
+	key->gen = BPF_CORE_READ((struct inode *)inode, i_generation);
+}
+
+/* What kind of channel a file is in that role, if it is one that this trace watches. */
+static __always_inline enum mech chan_key_of(__u64 file, __u32 role, struct chan_key *key)
 {
 	__u64 inode = PEEK_ADDR(struct file, file, f_inode);
 	enum mech mech = MECH_NONE;
 
-	if ((BPF_CORE_READ((struct inode *)inode, i_mode) & S_IFMT) == S_IFIFO)
-		mech = pipe_mech(inode);
-	if (mech == MECH_NONE || !(cfg.mechs & 1U << mech))
-		return MECH_NONE;
-	key->mech = mech;
-	key->dev = BPF_CORE_READ((struct inode *)inode, i_sb, s_dev);
-	key->ino = BPF_CORE_READ((struct inode *)inode, i_ino);
-	key->gen = BPF_CORE_READ((struct inode *)inode, i_generation);
 	key->_pad = 0;
-	return mech;
+	switch (BPF_CORE_READ((struct inode *)inode, i_mode) & S_IFMT) {
+	case S_IFIFO:
+		mech = pipe_mech(inode);
+		inode_key(inode, key);
+		break;
+	case S_IFSOCK:
+		mech = sock_key(file, role, key);
+		break;
+	}
+	key->mech = mech;
+	return mech != MECH_NONE && cfg.mechs & 1U << mech ? mech : MECH_NONE;
 }
 
 static __always_inline void chan_fill_row(struct chan_row *c, struct chan_key *key, __u64 file,
-					  __u32 flags)
+					  __u32 role, __u32 flags)
 {
 	__u32 n;
 
 	__builtin_memset(c, 0, offsetof(struct chan_row, name));
 	__builtin_memset(c->edges, 0, sizeof(*c) - offsetof(struct chan_row, edges));
-	c->first_tail = PEEK(struct pipe_inode_info, pipe_of(file), tail);
 	c->key = *key;
 	c->first_ns = bpf_ktime_get_ns();
-	c->capacity = pipe_capacity(file);
 	c->flags = flags;
-	if (key->mech == MECH_FIFO) {
+	switch (key->mech) {
+	case MECH_FIFO:
 		n = path_names(file + bpf_core_field_offset(struct file, f_path), c->name);
 		c->name_len = n;
 		if (n >> 16)
 			c->flags |= CHAN_CUT;
+		/* fallthrough */
+	case MECH_PIPE:
+		pipe_fill(c, file);
+		break;
+	case MECH_UNIX:
+		unix_fill(c, sock_of(file), role);
+		break;
 	}
+}
+
+/* Which end of the channel the file is. 2: it is another channel, of the same key. */
+static __always_inline __u32 chan_end_of(struct chan_row *c, __u64 file)
+{
+	if (!(c->flags & CHAN_TWO_ENDS))
+		return 0;
+	return c->key.mech == MECH_UNIX ? unix_end(c, sock_of(file)) : 0;
 }
 
 #define NO_ROOM (NO_ROW - 1)
 
-/* The row of the file's channel, made if it is new; NO_ROW: not a channel. NO_ROOM: no row left. */
-static __noinline __u32 chan_row_of(__u64 file, __u32 flags)
+/* A row and its end, of what is known by that key. NO_ROW: nothing. */
+static __always_inline __u64 chan_known(const struct chan_key *key, __u64 file)
+{
+	__u32 *known = bpf_map_lookup_elem(&chan_rows, key), end;
+	struct chan_row *c = known ? chan_at(*known) : NULL;
+
+	if (!c)
+		return NO_ROW;
+	end = chan_end_of(c, file);
+	if (end < 2)
+		return *known | (__u64)end << 32;
+	bpf_map_delete_elem(&chan_rows, key);
+	return NO_ROW;
+}
+
+/*
+ * The row of that key, made if it is new; above 32 bits which end of it the file is. role: the file's,
+ * if it is one that fills in a new row. NO_ROOM: no row left.
+ */
+static __noinline __u64 chan_get(struct chan_key *key, __u64 file, __u32 role, __u32 flags)
 {
 	struct engine *en = the_engine();
-	struct chan_key key = {};
 	struct chan_row *c;
-	__u32 *known, row;
+	__u64 known;
+	__u32 row;
 
-	if (!en || chan_key_of(file, &key) == MECH_NONE)
+	if (!en || !key)
 		return NO_ROW;
-	known = bpf_map_lookup_elem(&chan_rows, &key);
-	if (known)
-		return *known;
+	known = chan_known(key, file);
+	if (known != NO_ROW)
+		return known;
 	row = new_row(en, &free_chans, TABLE_CHANS, cfg.nr_chans);
 	c = chan_at(row);
 	if (row == NO_ROW || !c)
 		return NO_ROOM;
-	chan_fill_row(c, &key, file, flags);
+	chan_fill_row(c, key, file, role, flags);
 	c->id = new_id(en);
-	if (bpf_map_update_elem(&chan_rows, &key, &row, BPF_NOEXIST)) {
+	if (bpf_map_update_elem(&chan_rows, key, &row, BPF_NOEXIST)) {
 		/* Another thread was first. */
 		c->id = 0;
 		bpf_map_push_elem(&free_chans, &row, 0);
-		known = bpf_map_lookup_elem(&chan_rows, &key);
-		return known ? *known : NO_ROOM;
+		known = chan_known(key, file);
+		return known == NO_ROW ? NO_ROOM : known;
 	}
 	record_life(LIFE_CHAN, 0, c->id, 0, NULL);
-	return row;
+	return row | (__u64)chan_end_of(c, file) << 32;
+}
+
+/* The same of the file's channel in that role. NO_ROW: it has none. */
+static __always_inline __u64 chan_row_of(__u64 file, __u32 role, __u32 flags)
+{
+	struct chan_key key = {};
+
+	return chan_key_of(file, role, &key) == MECH_NONE ? NO_ROW
+							  : chan_get(&key, file, role, flags);
+}
+
+/*
+ * A datagram is sent through the socket to an address of its own: the row of the mailbox that it goes
+ * to. name: in user memory. NO_ROW: not known.
+ */
+static __always_inline __u64 chan_row_to(__u64 file, __u64 name, __u32 len)
+{
+	return NO_ROW;
 }
 
 #endif

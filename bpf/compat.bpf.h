@@ -61,6 +61,13 @@ static __always_inline bool file_is_shared(__u64 file)
 #define O_NONBLOCK 04000
 #define S_IFMT 0170000
 #define S_IFIFO 0010000
+#define S_IFSOCK 0140000
+#define AF_UNIX 1
+#define AF_INET 2
+#define AF_INET6 10
+#define SOCK_STREAM 1
+#define SOCK_DGRAM 2
+#define SOCK_SEQPACKET 5
 #define PIPEFS_MAGIC 0x50495045
 #define FMODE_READ 1
 #define FMODE_WRITE 2

@@ -37,6 +37,14 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	case KIND_fcntl:
 		JUMP(fcntl);
 		break;
+	case KIND_sendto:
+	case KIND_sendmsg:
+		JUMP(send);
+		break;
+	case KIND_recvfrom:
+	case KIND_recvmsg:
+		JUMP(recv);
+		break;
 	default:
 		JUMP(rare);
 	}
@@ -52,19 +60,23 @@ static __always_inline void list_edge(struct chan_row *c, __u32 row)
 	c->edges_over = 1;
 }
 
-/* An edge of this thread on the channel; its row, or NO_ROW. */
-static __always_inline __u32 edge_row_of(struct task_state *ts, __u32 chan, struct chan_row *c,
-					 __u32 role)
+/* An edge of the current thread on the channel; its row, or NO_ROW. */
+__u32 edge_row_of(__u32 chan, __u32 end, __u32 role)
 {
-	struct edge_key key = { .task = ts->task_id, .chan = c->id, .role = role };
-	__u32 *known = bpf_map_lookup_elem(&edge_rows, &key), row;
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	struct chan_row *c = chan_at(chan);
+	struct edge_key key = { .role = role, .end = end };
 	struct engine *en = the_engine();
 	struct edge_row *e;
+	__u32 *known, row;
 
+	if (!ts || !c || !en)
+		return NO_ROW;
+	key.task = ts->task_id;
+	key.chan = c->id;
+	known = bpf_map_lookup_elem(&edge_rows, &key);
 	if (known)
 		return *known;
-	if (!en)
-		return NO_ROW;
 	row = new_row(en, &free_edges, TABLE_EDGES, cfg.nr_edges);
 	e = edge_at(row);
 	if (row == NO_ROW || !e)
@@ -72,6 +84,7 @@ static __always_inline __u32 edge_row_of(struct task_state *ts, __u32 chan, stru
 	e->first_ns = bpf_ktime_get_ns();
 	e->pos = 0;
 	e->role = role;
+	e->end = end;
 	e->task = ts->task;
 	e->chan = c->id;
 	e->chan_row = chan;
@@ -81,61 +94,87 @@ static __always_inline __u32 edge_row_of(struct task_state *ts, __u32 chan, stru
 		bpf_map_push_elem(&free_edges, &row, 0);
 		return NO_ROW;
 	}
-	list_edge(c, row);
+	if (c->key.mech <= MECH_FIFO)
+		list_edge(c, row);
 	return row;
 }
 
 int ledger_open(__u32 chan, __u32 proc);
 
-/* Puts the file into the thread's cache, with its channel and edge if it is a channel. */
+/* A process uses a pipe or FIFO in that role for the first time. */
+static __always_inline void pipe_attach(__u32 chan, struct chan_row *c, struct task_state *ts,
+					__u64 file, __u32 role)
+{
+	__u32 first;
+
+	if (!c->ledger && !c->first_writer && !(c->flags & CHAN_PREEXISTING))
+		ledger_open_early(c, file, false);
+	if (role != ROLE_WRITE)
+		return;
+	first = __sync_val_compare_and_swap(&c->first_writer, 0, ts->proc_id);
+	if (first && first != ts->proc_id && !c->ledger)
+		ledger_open(chan, ts->proc_id);
+}
+
+/* Puts the file into the thread's cache, with its channel and edge in that role if it has them. */
 int attach(__u64 file, __u32 fd, __u32 role)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct task_state *ts = state_of(task);
-	__u64 ident = file_ident(file);
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	__u64 ident = file_ident(file), found;
 	struct fd_cache *cache;
 	struct chan_row *c;
 	__u32 chan, edge;
 
-	if (!ts || role >= ROLE_MAX)
+	if (!ts || role >= ROLES_IO)
 		return 0;
 	cache = &ts->cache[fd % FD_CACHE];
 	if (cache->file != file || cache->ident != ident) {
 		cache->file = file;
 		cache->ident = ident;
 		cache->edge[ROLE_READ] = cache->edge[ROLE_WRITE] = 0;
-		chan = chan_row_of(file, 0);
-		if (chan == NO_ROOM) {
-			ts->seen++;
-			lose(LOSS_NO_CHAN, 1);
-			cache->file = 0; /* try again next time: the collector may have made room */
-			chan = NO_ROW;
-		}
-		cache->chan = chan + 1; /* NO_ROW + 1 is 0 */
 	}
-	if (!cache->chan)
-		return 0;
-	chan = cache->chan - 1;
+	found = chan_row_of(file, role, 0);
+	chan = found;
 	c = chan_at(chan);
-	if (!c)
-		return 0;
-	edge = edge_row_of(ts, chan, c, role);
+	edge = NOT_WATCHED;
+	if (chan < NO_ROOM && c) {
+		edge = edge_row_of(chan, found >> 32, role) + 1; /* NO_ROW + 1 is 0 */
+		if (c->key.mech <= MECH_FIFO)
+			pipe_attach(chan, c, ts, file, role);
+	} else if (chan == NO_ROOM) {
+		ts->seen++;
+		lose(LOSS_NO_CHAN, 1);
+		cache->file = 0; /* try again next time: the collector may have made room */
+	} else if (file_type(file) == S_IFSOCK >> 12) {
+		cache->file = 0; /* it may be connected later */
+	}
 	/* Spelled out: for a computed index the verifier wants more proof than the compiler leaves. */
-	if (role == ROLE_READ)
-		cache->edge[ROLE_READ] = edge + 1;
-	else
-		cache->edge[ROLE_WRITE] = edge + 1;
-	if (edge == NO_ROW)
-		cache->file = 0;
-	if (!c->ledger && !c->first_writer && !(c->flags & CHAN_PREEXISTING))
-		ledger_open_early(c, file, false);
-	if (role == ROLE_WRITE) {
-		__u32 first = __sync_val_compare_and_swap(&c->first_writer, 0, ts->proc_id);
-
-		if (first && first != ts->proc_id && !c->ledger)
-			ledger_open(chan, ts->proc_id);
+	if (role == ROLE_READ) {
+		cache->chan[ROLE_READ] = chan + 1;
+		cache->edge[ROLE_READ] = edge;
+	} else {
+		cache->chan[ROLE_WRITE] = chan + 1;
+		cache->edge[ROLE_WRITE] = edge;
 	}
 	return 0;
+}
+
+/* Finds where a datagram goes; true: a channel, see task_state.to_chan. */
+int attach_to(__u64 file, __u64 name, __u32 len)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	__u64 found = chan_row_to(file, name, len);
+
+	if (!ts || (__u32)found == NO_ROW)
+		return 0;
+	if ((__u32)found == NO_ROOM) {
+		ts->seen++;
+		lose(LOSS_NO_CHAN, 1);
+		return 0;
+	}
+	ts->to_chan = (__u32)found + 1;
+	ts->to_edge = edge_row_of(found, 0, ROLE_WRITE) + 1;
+	return 1;
 }
 
 int edge_failed(__u32 edge, __s64 ret)
@@ -198,20 +237,28 @@ int op_record(__u64 where, __s64 ret, __u64 blocked_ns)
 
 /* --- sleeping --- */
 
+/* Calls that move bytes or messages out of this process, into the file of their first argument. */
+static __always_inline bool kind_writes(__u32 kind)
+{
+	return kind == KIND_write || kind == KIND_pwritev2 || kind == KIND_sendfile ||
+	       kind == KIND_sendto || kind == KIND_sendmsg || kind == KIND_sendmmsg;
+}
+
+static __always_inline bool kind_moves(__u32 kind)
+{
+	return kind != KIND_none && kind != KIND_open && kind != KIND_fcntl &&
+	       kind != KIND_connect && kind != KIND_accept;
+}
+
 static __always_inline void note_acts(struct task_state *ts, struct task_struct *task,
 				      struct pt_regs *regs, __u32 kind)
 {
-	__u32 fd = call_arg(regs, 0), fd2 = call_arg(regs, 1), role = ROLE_READ, role2 = ROLE_WRITE;
+	__u32 fd = call_arg(regs, 0), fd2 = call_arg(regs, 1);
+	__u32 role = kind_writes(kind) ? ROLE_WRITE : ROLE_READ;
 	bool two = kind == KIND_splice || kind == KIND_tee || kind == KIND_sendfile;
 
 	if (kind == KIND_splice)
 		fd2 = call_arg(regs, 2);
-	if (kind == KIND_write || kind == KIND_pwritev2)
-		role = ROLE_WRITE;
-	if (kind == KIND_sendfile) {
-		role = ROLE_WRITE;
-		role2 = ROLE_READ;
-	}
 	if (kind == KIND_vmsplice) {
 		__u64 file = file_of(task, fd);
 
@@ -220,23 +267,30 @@ static __always_inline void note_acts(struct task_state *ts, struct task_struct 
 	}
 	act_on(&ts->acts[0], ts, file_of(task, fd), fd, role);
 	if (two)
-		act_on(&ts->acts[1], ts, file_of(task, fd2), fd2, role2);
+		act_on(&ts->acts[1], ts, file_of(task, fd2), fd2,
+		       role == ROLE_READ ? ROLE_WRITE : ROLE_READ);
 	else
 		ts->acts[1].edge = 0;
+}
+
+static __always_inline bool is_empty_pipe(const struct act *a)
+{
+	__u64 pipe = pipe_of(a->file);
+
+	return file_type(a->file) == S_IFIFO >> 12 &&
+	       PEEK(struct pipe_inode_info, pipe, head) == PEEK(struct pipe_inode_info, pipe, tail);
 }
 
 /* Of two files, the one that is not ready: a reader waits while it is empty. */
 static __always_inline __u32 waits_for(struct task_state *ts)
 {
-	struct act *a = &ts->acts[0];
-	__u64 pipe;
+	struct act *a = &ts->acts[0], *b = &ts->acts[1];
 
-	if (!a->edge || !ts->acts[1].edge)
+	if (!a->edge || !b->edge)
 		return !a->edge;
-	if (a->role == ROLE_WRITE)
-		return 0;
-	pipe = pipe_of(a->file);
-	return PEEK(struct pipe_inode_info, pipe, head) != PEEK(struct pipe_inode_info, pipe, tail);
+	if (a->role == ROLE_READ)
+		return file_type(a->file) == S_IFIFO >> 12 ? !is_empty_pipe(a) : 0;
+	return is_empty_pipe(b);
 }
 
 /* The current task goes to sleep, and is in scope. Is it in a call on a channel? */
@@ -252,7 +306,7 @@ static __noinline int call_sleeps(struct task_state *ts, __u64 now)
 	if (call_is_compat(task))
 		return 0;
 	kind = kind_of(regs);
-	if (kind == KIND_none || kind == KIND_open || kind == KIND_fcntl)
+	if (!kind_moves(kind))
 		return 0;
 	call = call_id(regs);
 	if (ts->call != call) {
@@ -275,7 +329,7 @@ static __noinline int call_sleeps(struct task_state *ts, __u64 now)
 	if (!(a->flags & ACT_SLEPT)) {
 		a->flags |= ACT_SLEPT;
 		e->blocked_ops++;
-		if (a->role == ROLE_WRITE)
+		if (a->role == ROLE_WRITE && file_type(a->file) == S_IFIFO >> 12)
 			chan_note_fill(a->chan - 1, a->file);
 	}
 	ts->slept_since = e->blocked_since = now ? now : bpf_ktime_get_ns();

@@ -3,7 +3,7 @@
 #ifndef IPCTRACE_FILE_BPF_H
 #define IPCTRACE_FILE_BPF_H
 
-#include "compat.bpf.h"
+#include "sock.bpf.h"
 
 /* Address of the file behind a descriptor of the task; 0: none. */
 static __always_inline __u64 file_of(struct task_struct *task, __u32 fd)
@@ -25,13 +25,19 @@ static __always_inline __u32 file_type(__u64 file)
 	return (PEEK(struct inode, PEEK_ADDR(struct file, file, f_inode), i_mode) & S_IFMT) >> 12;
 }
 
-/* The address of a struct file is used again soon after close(); its inode's number is not. */
+/*
+ * The address of a struct file is used again soon after close(); its inode's number is not. A socket
+ * may be connected to another one since.
+ */
 static __always_inline __u64 file_ident(__u64 file)
 {
 	__u64 inode = PEEK_ADDR(struct file, file, f_inode);
 	__u64 gen = PEEK(struct inode, inode, i_generation);
+	__u64 ident = PEEK(struct inode, inode, i_ino) ^ gen << 32;
 
-	return PEEK(struct inode, inode, i_ino) ^ gen << 32;
+	if ((PEEK(struct inode, inode, i_mode) & S_IFMT) == S_IFSOCK)
+		ident ^= sock_peer_ident(sock_of(file));
+	return ident;
 }
 
 #endif

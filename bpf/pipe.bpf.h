@@ -28,6 +28,12 @@ static __always_inline __u64 pipe_capacity(__u64 file)
 	return (__u64)PEEK(struct pipe_inode_info, pipe_of(file), max_usage) << PIPE_PAGE_SHIFT;
 }
 
+static __always_inline void pipe_fill(struct chan_row *c, __u64 file)
+{
+	c->first_tail = PEEK(struct pipe_inode_info, pipe_of(file), tail);
+	c->capacity = pipe_capacity(file);
+}
+
 struct pipe_sum {
 	__u64 bufs;
 	__u32 at, mask;

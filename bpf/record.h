@@ -18,16 +18,47 @@ enum mech {
 	MECH_NONE = 0, /* not a channel, or one that this trace does not watch */
 	MECH_PIPE = 1,
 	MECH_FIFO = 2,
+	MECH_UNIX = 3,
+	MECH_TCP = 4,
+	MECH_UDP = 5,
+	MECH_MULTICAST = 6,
+	MECH_MSG = 7,
+	MECH_MQ = 8,
+	MECH_SIGNAL = 9,
+	MECH_EVENTFD = 10,
+	MECH_PTY = 11,
+	MECH_NETLINK = 12,
+	MECH_VSOCK = 13,
+	MECH_SHM = 14,
+	MECH_POSIXSHM = 15,
+	MECH_MEMFD = 16,
+	MECH_MMAP = 17,
+	MECH_SEM = 18,
+	MECH_FUTEX = 19,
+	MECH_FILE = 20,
+	MECH_VM = 21,
 	MECH_MAX,
 };
 
+/* Giving roles are even, and what they are answered by is the next one. */
 enum role {
 	ROLE_WRITE = 0,
 	ROLE_READ = 1,
+	ROLE_SEND_SIGNAL = 2,
+	ROLE_RECEIVE_SIGNAL = 3,
+	ROLE_PASS_FD = 4,
+	ROLE_TAKE_FD = 5,
+	ROLE_WAKE = 6,
+	ROLE_WAIT = 7,
+	ROLE_ATTACH = 8, /* these two concern all that have the same */
+	ROLE_LOCK = 9,
 	ROLE_MAX,
 };
 
+#define ROLES_IO 2 /* ROLE_WRITE and ROLE_READ */
+
 #define COMM_LEN 16
+#define UNIX_PATH_LEN 108
 #define PATH_LEN 256 /* longer ones are cut, and say so (ROW_CUT) */
 #define ARGS_LEN 256
 
@@ -82,6 +113,7 @@ enum chan_flags {
 	CHAN_LEDGER = 4, /* who wrote which bytes was kept in a ledger */
 	CHAN_NO_LEDGER = 8, /* it should have been, and there was no room */
 	CHAN_GONE = 16, /* nobody holds it: no record of it comes after this one */
+	CHAN_TWO_ENDS = 32, /* a connection: what is written at one end is read at the other */
 };
 
 /* What makes a channel the same channel. */
@@ -91,6 +123,15 @@ struct chan_key {
 	__u64 ino;
 	__u32 gen; /* i_generation: a FIFO made again under a recycled inode number is another one */
 	__u32 _pad;
+};
+
+/* One of two ends of a connection, or what a mailbox is bound to. */
+struct chan_end {
+	__u64 ino; /* of its socket; 0: not known, or not yet */
+	__u32 netns;
+	__u16 family; /* 0: no address */
+	__u16 port;
+	__u8 addr[16]; /* network byte order; IPv4 in the first 4 */
 };
 
 struct chan_row {
@@ -111,8 +152,12 @@ struct chan_row {
 	__u32 edges[CHAN_EDGES]; /* row + 1 of those that there are; 0: none */
 	__u32 edges_over; /* there were more than that */
 	__u32 first_tail; /* of the ring, when the channel was first seen */
-	__u64 gone_bytes[ROLE_MAX]; /* of edges that were taken out */
-	__u64 gone_pos[ROLE_MAX];
+	__u64 gone_bytes[ROLES_IO]; /* of edges that were taken out */
+	__u64 gone_pos[ROLES_IO];
+	/* Of both again. */
+	struct chan_end ends[2];
+	__u32 low_end; /* the kernel side's own: which end has the lower address */
+	__u32 _pad2;
 };
 
 #define EDGE_ERRS 3
@@ -143,8 +188,10 @@ struct edge_row {
 	__u64 errs[EDGE_ERRS];
 	__u64 first_ns;
 
-	__u64 peeked_bytes; /* looked at but not consumed: tee(2) */
-	__u64 _pad[7];
+	__u64 peeked_bytes; /* looked at but not consumed: tee(2), MSG_PEEK */
+	__u8 end; /* of the channel, if it has two */
+	__u8 _pad1[7];
+	__u64 _pad[6];
 };
 
 /* Who got whose bytes; kept by ledgers only. On other channels the edges say it. */
@@ -152,7 +199,7 @@ struct flow_key {
 	__u32 chan;
 	__u32 from; /* process id, PROC_OUTSIDE or PROC_SHARED */
 	__u32 to;
-	__u32 _pad;
+	__u32 end; /* at which it was given, if the channel has two */
 };
 
 struct flow_val {
@@ -238,7 +285,7 @@ struct rec_holder {
 	__u32 chan;
 	__u32 proc;
 	__u32 modes; /* bit ROLE_WRITE, bit ROLE_READ */
-	__u32 _pad;
+	__u32 end; /* of the channel, if it has two */
 };
 
 /* Running totals: the last one counts. */

@@ -5,6 +5,8 @@
 #define F_SETPIPE_SZ 1031
 #define RWF_NOWAIT 8
 #define SPLICE_F_NONBLOCK 2
+#define MSG_PEEK 2
+#define MSG_DONTWAIT 0x40
 
 struct call {
 	struct task_struct *task;
@@ -53,7 +55,7 @@ static __always_inline bool may_be_channel(__u64 file)
 	return !cfg.casts || (file && cfg.types >> file_type(file) & 1);
 }
 
-static __always_inline int one_file(struct pt_regs *regs, long ret, __u32 role, bool nonblock)
+static __always_inline int one_file(struct pt_regs *regs, long ret, __u32 role, __u32 flags)
 {
 	__u32 fd = call_arg(regs, 0);
 	__u64 file = file_of(bpf_get_current_task_btf(), fd);
@@ -63,8 +65,7 @@ static __always_inline int one_file(struct pt_regs *regs, long ret, __u32 role, 
 		return 0;
 	if (c.noted ? !c.a->edge : !act_on(c.a, c.ts, file, fd, role))
 		return 0;
-	if (nonblock)
-		c.a->flags |= ACT_NONBLOCK;
+	c.a->flags |= flags;
 	call_done(&c);
 	act_end(c.a, c.ts, ret, c.ts->slept[0]);
 	return 0;
@@ -73,13 +74,70 @@ static __always_inline int one_file(struct pt_regs *regs, long ret, __u32 role, 
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_read, struct pt_regs *regs, long ret)
 {
-	return one_file(regs, ret, ROLE_READ, false);
+	return one_file(regs, ret, ROLE_READ, 0);
 }
 
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_write, struct pt_regs *regs, long ret)
 {
-	return one_file(regs, ret, ROLE_WRITE, false);
+	return one_file(regs, ret, ROLE_WRITE, 0);
+}
+
+static __always_inline __u32 flags_of_msg(__u32 flags)
+{
+	return (flags & MSG_DONTWAIT ? ACT_NONBLOCK : 0) | (flags & MSG_PEEK ? ACT_PEEK : 0);
+}
+
+/* The address that a datagram is sent to, in user memory; returns its length, 0: none. */
+static __always_inline __u32 name_of_msg(struct pt_regs *regs, __u32 kind, __u64 *name)
+{
+	struct user_msghdr msg = {};
+
+	if (kind == KIND_sendto) {
+		*name = call_arg(regs, 4);
+		return *name ? call_arg(regs, 5) : 0;
+	}
+	if (bpf_probe_read_user(&msg, sizeof(msg), (void *)call_arg(regs, 1)))
+		return 0;
+	*name = (__u64)msg.msg_name;
+	return *name ? msg.msg_namelen : 0;
+}
+
+/* A file on which each call may go somewhere else. */
+static __always_inline bool is_datagrams(__u64 file)
+{
+	return file && file_type(file) == S_IFSOCK >> 12 && sock_type(sock_of(file)) == SOCK_DGRAM;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_send, struct pt_regs *regs, long ret)
+{
+	__u32 kind = kind_of(regs), fd = call_arg(regs, 0), len;
+	__u32 flags = flags_of_msg(call_arg(regs, kind == KIND_sendto ? 3 : 2) & ~MSG_PEEK);
+	__u64 file = file_of(bpf_get_current_task_btf(), fd), name = 0;
+	struct call c;
+
+	if (!may_be_channel(file) || !is_datagrams(file))
+		return one_file(regs, ret, ROLE_WRITE, flags);
+	len = name_of_msg(regs, kind, &name);
+	if (!len)
+		return one_file(regs, ret, ROLE_WRITE, flags);
+	if (!call_begin(&c, regs))
+		return 0;
+	if (!act_to(c.a, c.ts, file, name, len))
+		return 0;
+	c.a->flags |= flags;
+	call_done(&c);
+	act_end(c.a, c.ts, ret, c.ts->slept[0]);
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_recv, struct pt_regs *regs, long ret)
+{
+	__u32 flags = call_arg(regs, kind_of(regs) == KIND_recvfrom ? 3 : 2);
+
+	return one_file(regs, ret, ROLE_READ, flags_of_msg(flags));
 }
 
 static __always_inline int vmsplice(struct pt_regs *regs, long ret)
@@ -90,7 +148,7 @@ static __always_inline int vmsplice(struct pt_regs *regs, long ret)
 
 	if (file && PEEK(struct file, file, f_mode) & FMODE_WRITE)
 		role = ROLE_WRITE;
-	return one_file(regs, ret, role, call_arg(regs, 3) & SPLICE_F_NONBLOCK);
+	return one_file(regs, ret, role, call_arg(regs, 3) & SPLICE_F_NONBLOCK ? ACT_NONBLOCK : 0);
 }
 
 struct two {
@@ -99,21 +157,6 @@ struct two {
 	bool nonblock;
 	bool peek; /* a is looked at only */
 };
-
-static __always_inline void end_of_two(struct call *c, struct act *act, const struct two *two,
-				       long ret, bool peek, __u64 slept)
-{
-	struct edge_row *e = edge_at(act->edge - 1);
-
-	if (two->nonblock)
-		act->flags |= ACT_NONBLOCK;
-	if (peek && ret > 0) {
-		if (act->edge && e)
-			e->peeked_bytes += ret;
-		ret = 0;
-	}
-	act_end(act, c->ts, ret, slept);
-}
 
 /* Bytes from one file to another in one call; either may be no channel. */
 static __always_inline int two_files(struct pt_regs *regs, long ret, const struct two *two)
@@ -130,10 +173,35 @@ static __always_inline int two_files(struct pt_regs *regs, long ret, const struc
 	if (a && b)
 		c.ts->seen++; /* one call, but one for each channel */
 	call_done(&c);
+	if (two->nonblock) {
+		c.a->flags |= ACT_NONBLOCK;
+		c.b->flags |= ACT_NONBLOCK;
+	}
+	if (two->peek)
+		c.a->flags |= ACT_PEEK;
 	if (a)
-		end_of_two(&c, c.a, two, ret, two->peek, c.ts->slept[0]);
+		act_end(c.a, c.ts, ret, c.ts->slept[0]);
 	if (b)
-		end_of_two(&c, c.b, two, ret, false, c.ts->slept[1]);
+		act_end(c.b, c.ts, ret, c.ts->slept[1]);
+	return 0;
+}
+
+/* Opening a channel or connecting to it is communication asked for, even if none follows. */
+static __always_inline int now_open(struct pt_regs *regs, __u32 fd)
+{
+	__u64 file = file_of(bpf_get_current_task_btf(), fd);
+	struct call c;
+	__u32 mode;
+
+	if (!may_be_channel(file) || !file || !call_begin(&c, regs))
+		return 0;
+	mode = PEEK(struct file, file, f_mode);
+	if (mode & FMODE_READ)
+		act_on(c.a, c.ts, file, fd, ROLE_READ);
+	if (mode & FMODE_WRITE)
+		act_on(c.a, c.ts, file, fd, ROLE_WRITE);
+	if (c.a->edge && file_type(file) == S_IFIFO >> 12)
+		ledger_reopened(c.a->chan - 1, file);
 	return 0;
 }
 
@@ -147,9 +215,11 @@ int BPF_PROG(on_rare, struct pt_regs *regs, long ret)
 	two.b = call_arg(regs, 1);
 	switch (kind_of(regs)) {
 	case KIND_preadv2:
-		return one_file(regs, ret, ROLE_READ, call_arg(regs, 5) & RWF_NOWAIT);
+		return one_file(regs, ret, ROLE_READ,
+				call_arg(regs, 5) & RWF_NOWAIT ? ACT_NONBLOCK : 0);
 	case KIND_pwritev2:
-		return one_file(regs, ret, ROLE_WRITE, call_arg(regs, 5) & RWF_NOWAIT);
+		return one_file(regs, ret, ROLE_WRITE,
+				call_arg(regs, 5) & RWF_NOWAIT ? ACT_NONBLOCK : 0);
 	case KIND_vmsplice:
 		return vmsplice(regs, ret);
 	case KIND_splice:
@@ -163,33 +233,22 @@ int BPF_PROG(on_rare, struct pt_regs *regs, long ret)
 	case KIND_sendfile:
 		two.role = ROLE_WRITE;
 		break;
+	case KIND_connect:
+		return ret ? 0 : now_open(regs, call_arg(regs, 0));
+	case KIND_accept:
+		return ret < 0 ? 0 : now_open(regs, ret);
 	default:
 		return 0;
 	}
 	return two_files(regs, ret, &two);
 }
 
-/* Opening a channel by its name is communication asked for, even if none follows. */
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_open, struct pt_regs *regs, long ret)
 {
-	struct call c;
-	__u64 file;
-	__u32 mode;
+	__u64 file = ret < 0 ? 0 : file_of(bpf_get_current_task_btf(), ret);
 
-	if (ret < 0)
-		return 0;
-	file = file_of(bpf_get_current_task_btf(), ret);
-	if (!file || file_type(file) != S_IFIFO >> 12 || !call_begin(&c, regs))
-		return 0;
-	mode = PEEK(struct file, file, f_mode);
-	if (mode & FMODE_READ)
-		act_on(c.a, c.ts, file, ret, ROLE_READ);
-	if (mode & FMODE_WRITE)
-		act_on(c.a, c.ts, file, ret, ROLE_WRITE);
-	if (c.a->edge)
-		ledger_reopened(c.a->chan - 1, file);
-	return 0;
+	return file && file_type(file) == S_IFIFO >> 12 ? now_open(regs, ret) : 0;
 }
 
 SEC("tp_btf/sys_exit")
@@ -199,16 +258,22 @@ int BPF_PROG(on_fcntl, struct pt_regs *regs, long ret)
 	struct chan_row *row;
 	struct call c;
 	__u64 file;
-	__u32 fd;
+	__u32 fd, chan;
 
 	if (call_arg(regs, 1) != F_SETPIPE_SZ || ret < 0 || !call_begin(&c, regs))
 		return 0;
 	fd = call_arg(regs, 0);
 	file = file_of(c.task, fd);
 	cache = &c.ts->cache[fd % FD_CACHE];
-	if (!file || cache->file != file || cache->ident != file_ident(file) || !cache->chan)
+	if (!file || cache->file != file || cache->ident != file_ident(file))
 		return 0; /* its size is read when it is first used */
-	row = chan_at(cache->chan - 1);
+	if (cache->edge[ROLE_READ] && cache->edge[ROLE_READ] != NOT_WATCHED)
+		chan = cache->chan[ROLE_READ];
+	else if (cache->edge[ROLE_WRITE] && cache->edge[ROLE_WRITE] != NOT_WATCHED)
+		chan = cache->chan[ROLE_WRITE];
+	else
+		return 0;
+	row = chan_at(chan - 1);
 	if (row)
 		row->capacity = ret;
 	return 0;

@@ -53,19 +53,20 @@ struct edge_key {
 	__u32 task; /* id */
 	__u32 chan; /* id */
 	__u32 role;
-	__u32 _pad;
+	__u32 end;
 };
 
 /* A file that the thread used lately. */
 struct fd_cache {
 	__u64 file; /* address */
 	__u64 ident; /* of its inode: the address alone may be another file's by now */
-	__u32 chan; /* row + 1; 0: not a channel that is watched */
-	__u32 edge[ROLE_MAX]; /* row + 1; 0: none yet */
-	__u32 chan_id;
+	__u32 chan[ROLES_IO]; /* row + 1: a socket may write to one and read from another */
+	__u32 edge[ROLES_IO]; /* row + 1; 0: not known yet; NOT_WATCHED: no channel */
 };
 
-enum act_flags { ACT_NONBLOCK = 1, ACT_SLEPT = 2 };
+#define NOT_WATCHED 0xffffffffU
+
+enum act_flags { ACT_NONBLOCK = 1, ACT_SLEPT = 2, ACT_PEEK = 4 };
 
 /* What a call does to one channel. */
 struct act {
@@ -96,6 +97,7 @@ struct task_state {
 	__u64 slept_since; /* 0: runs */
 	__u64 slept[ACTS]; /* for each, in this call so far */
 	struct act acts[ACTS];
+	__u32 to_chan, to_edge; /* row + 1: where the last datagram with an address went */
 	struct fd_cache cache[FD_CACHE];
 };
 
@@ -151,7 +153,8 @@ struct ledger {
 struct snap_file {
 	struct chan_key key;
 	__u32 pid;
-	__u32 modes; /* bit per enum role */
+	__u16 modes; /* bit per enum role */
+	__u16 end;
 	__u64 start_ns;
 };
 

@@ -68,9 +68,9 @@ int snap_chan(struct bpf_iter__task_file *ctx)
 
 	if (!task || !file || !state_of(task->group_leader))
 		return 0;
-	row = chan_row_of((__u64)file, CHAN_PREEXISTING);
+	row = chan_row_of((__u64)file, ROLE_READ, CHAN_PREEXISTING);
 	c = chan_at(row);
-	if (row >= NO_ROOM || !c || c->found_bytes || c->first_writer)
+	if (row >= NO_ROOM || !c || c->key.mech > MECH_FIFO || c->found_bytes || c->first_writer)
 		return 0;
 	pipe_view((__u64)file, &v);
 	c->found_bytes = v.bytes;
@@ -88,13 +88,17 @@ int snap_holder(struct bpf_iter__task_file *ctx)
 	struct task_struct *task = ctx->task;
 	struct snap_file out = {};
 	struct file *file = ctx->file;
+	__u64 found;
 	struct engine *en = the_engine();
 
 	if (!task || !file || !en || (__u32)task->tgid == en->self)
 		return 0;
-	if (chan_key_of((__u64)file, &out.key) == MECH_NONE ||
-	    !bpf_map_lookup_elem(&chan_rows, &out.key))
+	if (chan_key_of((__u64)file, ROLE_READ, &out.key) == MECH_NONE)
 		return 0;
+	found = chan_known(&out.key, (__u64)file);
+	if (found == NO_ROW)
+		return 0;
+	out.end = found >> 32;
 	out.pid = tgid_here(task);
 	out.start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
 	if (file->f_mode & FMODE_WRITE)

@@ -81,6 +81,12 @@ static bool counts(const struct edge *e, bool holders)
 	return !e->e.proc->folded && (holders || used(e));
 }
 
+/* Who answers those of that role. */
+static enum role other_role(enum role role)
+{
+	return role < ROLE_ATTACH ? role ^ 1 : role;
+}
+
 static size_t compare(struct graph *g, struct chan *c, const struct edge *e, size_t budget,
 		      bool holders)
 {
@@ -88,7 +94,10 @@ static size_t compare(struct graph *g, struct chan *c, const struct edge *e, siz
 
 	if (!counts(e, holders))
 		return budget;
-	list_for_each(other, &c->edges[!e->e.role], by_chan) {
+	list_for_each(other, &c->edges[other_role(e->e.role)][chan_other_end(c, e->e.end)],
+		      by_chan) {
+		if (other == e)
+			continue;
 		if (!budget || several(c->relations))
 			break;
 		budget--;
@@ -125,7 +134,8 @@ static const char *find_relation(struct graph *g, struct chan *c)
 	for (int holders = 0; holders < 2 && !c->relations; holders++) {
 		size_t budget = PAIRS_MAX;
 
-		list_for_each(e, &c->edges[ROLE_WRITE], by_chan)
+		for_each_edges(list, c) list_for_each(
+			e, list, by_chan) if (e->e.role >= ROLE_ATTACH || e->e.role % 2 == 0)
 			budget = compare(g, c, e, budget, holders);
 		if (!budget)
 			return "mixed";
@@ -137,10 +147,7 @@ static bool any_bytes(const struct chan *c)
 {
 	const struct edge *e;
 
-	for (int role = 0; role < ROLE_MAX; role++)
-		list_for_each(e, &c->edges[role], by_chan)
-			if (e->e.bytes)
-				return true;
+	for_each_edges(list, c) list_for_each(e, list, by_chan) if (e->e.bytes) return true;
 	return false;
 }
 

@@ -92,8 +92,8 @@ static void ends_of(const struct graph *g, const struct gedge *e, size_t *from, 
 {
 	const size_t proc = e->proc->index, chan = g->nr_procs + e->chan->index;
 
-	*from = e->role == ROLE_WRITE ? proc : chan;
-	*to = e->role == ROLE_WRITE ? chan : proc;
+	*from = e->role % 2 == 0 ? proc : chan;
+	*to = e->role % 2 == 0 ? chan : proc;
 }
 
 /*
@@ -158,7 +158,7 @@ int dot_plan__make(struct dot_plan *p, const struct graph *g, const char *engine
 	for (size_t i = 0; i < g->nr_edges; i++)
 		if (g->edges[i]->bytes > p->max_bytes)
 			p->max_bytes = g->edges[i]->bytes;
-	for (int role = 0; role < ROLE_MAX; role++) {
+	for (int role = 0; role < ROLES_IO; role++) {
 		p->outside[role] = calloc(g->nr_chans + 1, sizeof(*p->outside[role]));
 		if (!p->outside[role])
 			return -ENOMEM;
@@ -176,6 +176,6 @@ void dot_plan__done(struct dot_plan *p)
 	free(p->groups);
 	free(p->chan_group);
 	free(p->row);
-	for (int role = 0; role < ROLE_MAX; role++)
+	for (int role = 0; role < ROLES_IO; role++)
 		free(p->outside[role]);
 }

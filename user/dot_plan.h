@@ -17,7 +17,7 @@ struct dot_plan {
 	const char **groups; /* sorted; one cluster each */
 	size_t nr_groups; /* 0: everything is in the same one */
 	size_t *chan_group; /* NO_GROUP: nobody's alone */
-	uint64_t *outside[ROLE_MAX]; /* by channel: bytes that nobody watched wrote or read */
+	uint64_t *outside[ROLES_IO]; /* by channel: bytes that nobody watched wrote or read */
 	size_t *row; /* of processes, then of channels: a long chain goes on in the next one */
 };
 

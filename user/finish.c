@@ -39,7 +39,8 @@ static int resolve_late(struct graph *g, struct chan *c)
 			.ops = r->ops,
 			.bytes = r->bytes,
 		};
-		const struct edge *e = graph_find_edge(g, r->to, c, ROLE_READ);
+		const struct edge *e =
+			graph_find_edge(g, r->to, c, ROLE_READ, chan_other_end(c, r->end));
 		const struct flow *other;
 		uint64_t room = e ? e->e.bytes : 0;
 
@@ -67,10 +68,9 @@ static int derive(struct graph *g)
 		if (!err)
 			err = names_chan(&c->c);
 		classify_chan(g, c);
-		for (int role = 0; role < ROLE_MAX; role++)
-			list_for_each(e, &c->edges[role], by_chan)
-				e->e.holder = !e->e.ops && !e->errors && !e->e.blocked_ops &&
-					      !e->e.blocked_now && !e->e.nonblocking_ops;
+		for_each_edges(list, c) list_for_each(e, list, by_chan) e->e.holder =
+			!e->e.ops && !e->errors && !e->e.blocked_ops && !e->e.blocked_now &&
+			!e->e.nonblocking_ops;
 	}
 	return err;
 }
@@ -125,7 +125,9 @@ static int compare_edges(const void *a, const void *b)
 		return x->proc->index < y->proc->index ? -1 : 1;
 	if (x->chan != y->chan)
 		return x->chan->index < y->chan->index ? -1 : 1;
-	return x->role < y->role ? -1 : x->role > y->role;
+	if (x->role != y->role)
+		return x->role < y->role ? -1 : 1;
+	return x->end < y->end ? -1 : x->end > y->end;
 }
 
 static int compare_flows(const void *a, const void *b)

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 
 #include "graph_priv.h"
+#include "mech.h"
 
 /* Flows of unknown order multiply (writers times readers); the edges still tell all of them. */
 #define SHARED_MAX 10000
@@ -44,7 +45,7 @@ int flow_add(struct graph *g, struct chan *c, const struct gflow *add)
 {
 	struct flow *f = flow_find(g, c, add->from, add->to);
 
-	if (!add->bytes && !add->shared_bytes)
+	if (!add->ops && !add->bytes && !add->shared_bytes)
 		return 0;
 	if (!f) {
 		f = calloc(1, sizeof(*f));
@@ -76,6 +77,8 @@ void flow_free(struct graph *g, struct flow *f)
 struct ctx {
 	struct graph *g;
 	struct chan *c;
+	unsigned int end; /* of the writers */
+	struct list *writers, *readers; /* one direction: a connection has two */
 	uint64_t written, read; /* by watched processes */
 	uint64_t found; /* bytes read that lay there before the trace, not yet in a flow */
 	uint64_t supply, demand; /* sum of left of the writers, the readers */
@@ -87,11 +90,11 @@ static void start(struct ctx *x)
 {
 	struct edge *e;
 
-	list_for_each(e, &x->c->edges[ROLE_WRITE], by_chan) {
+	list_for_each(e, x->writers, by_chan) {
 		e->left = e->e.bytes;
 		x->written += e->left;
 	}
-	list_for_each(e, &x->c->edges[ROLE_READ], by_chan) {
+	list_for_each(e, x->readers, by_chan) {
 		e->left = e->e.bytes;
 		e->unordered = 0;
 		x->read += e->left;
@@ -103,7 +106,7 @@ static void start(struct ctx *x)
 static uint64_t ledger_ops(const struct ctx *x, const struct edge *from, const struct edge *to)
 {
 	const struct ledger_row *r =
-		map__get(&x->g->priv->ledger_map, ends(from->e.proc, to->e.proc), x->c->c.key);
+		ledger_find(x->g, x->c, x->end, from->e.proc->key, to->e.proc->key);
 
 	return r ? r->ops : 0;
 }
@@ -131,7 +134,7 @@ static bool ledger_has_outside(const struct ctx *x)
 	const struct ledger_row *r;
 
 	list_for_each(r, &x->c->ledger, by_chan)
-		if (r->from_key == PROC_OUTSIDE)
+		if (r->from_key == PROC_OUTSIDE && r->end == x->end)
 			return true;
 	return false;
 }
@@ -144,7 +147,9 @@ static bool drained_by_one(const struct ctx *x)
 
 static int take_row(struct ctx *x, const struct ledger_row *r)
 {
-	struct edge *to = graph_find_edge(x->g, r->to, x->c, ROLE_READ), *from = NULL;
+	struct edge *to = graph_find_edge(x->g, r->to, x->c, ROLE_READ,
+					  chan_other_end(x->c, x->end)),
+		    *from = NULL;
 	uint64_t bytes;
 
 	if (!to)
@@ -157,7 +162,7 @@ static int take_row(struct ctx *x, const struct ledger_row *r)
 	if (r->from_key == PROC_OUTSIDE) {
 		x->found -= min_u64(x->found, bytes);
 	} else {
-		from = graph_find_edge(x->g, r->from, x->c, ROLE_WRITE);
+		from = graph_find_edge(x->g, r->from, x->c, ROLE_WRITE, x->end);
 		if (!from)
 			return 0;
 		bytes = min_u64(bytes, from->left);
@@ -172,7 +177,7 @@ static uint64_t other_ops(const struct ctx *x, const struct edge *to)
 	uint64_t ops = to->e.ops;
 
 	list_for_each(r, &to_proc(to->e.proc)->taken, by_to)
-		if (r->chan == x->c)
+		if (r->chan == x->c && r->end == x->end)
 			ops -= min_u64(ops, r->ops);
 	return ops ? ops : 1;
 }
@@ -180,9 +185,7 @@ static uint64_t other_ops(const struct ctx *x, const struct edge *to)
 /* Reads of what the ledger could not tell, or did not see. */
 static uint64_t open_ops(const struct ctx *x, const struct edge *to)
 {
-	const struct ledger_row *r =
-		map__get(&x->g->priv->ledger_map, (uint64_t)PROC_SHARED << 32 | to->e.proc->key,
-			 x->c->c.key);
+	const struct ledger_row *r = ledger_find(x->g, x->c, x->end, PROC_SHARED, to->e.proc->key);
 
 	return r ? r->ops : other_ops(x, to);
 }
@@ -194,10 +197,10 @@ static int take_first_writer(struct ctx *x)
 	struct edge *from, *to;
 	int err = 0;
 
-	from = p ? graph_find_edge(x->g, p, x->c, ROLE_WRITE) : NULL;
+	from = p ? graph_find_edge(x->g, p, x->c, ROLE_WRITE, x->end) : NULL;
 	if (!from)
 		return p ? 0 : -ENOMEM;
-	list_for_each(to, &x->c->edges[ROLE_READ], by_chan) {
+	list_for_each(to, x->readers, by_chan) {
 		uint64_t silent = to->left - min_u64(to->unordered, to->left);
 		uint64_t bytes = min_u64(silent, from->left);
 
@@ -213,7 +216,7 @@ static int take_found(struct ctx *x)
 	struct edge *to;
 	int err = 0;
 
-	list_for_each(to, &x->c->edges[ROLE_READ], by_chan) {
+	list_for_each(to, x->readers, by_chan) {
 		uint64_t silent = to->left - min_u64(to->unordered, to->left);
 		uint64_t bytes = min_u64(silent, x->found);
 
@@ -230,22 +233,22 @@ static void count_left(struct ctx *x)
 	struct edge *e;
 
 	x->supply = x->demand = x->suppliers = x->demanders = 0;
-	list_for_each(e, &x->c->edges[ROLE_WRITE], by_chan) {
+	list_for_each(e, x->writers, by_chan) {
 		x->supply += e->left;
 		x->suppliers += e->left > 0;
 	}
-	list_for_each(e, &x->c->edges[ROLE_READ], by_chan) {
+	list_for_each(e, x->readers, by_chan) {
 		x->demand += e->left;
 		x->demanders += e->left > 0;
 	}
 }
 
 /* A single process that is not watched and holds that end; NULL if there is none, or several. */
-static struct edge *lone_holder(const struct chan *c, enum role role)
+static struct edge *lone_holder(struct list *edges)
 {
 	struct edge *e, *found = NULL;
 
-	list_for_each(e, &c->edges[role], by_chan) {
+	list_for_each(e, edges, by_chan) {
 		if (!e->held || !(e->e.proc->flags & PROC_HOLDER))
 			continue;
 		if (found)
@@ -272,13 +275,12 @@ static int give_inferred(struct ctx *x, struct edge *from, struct edge *to, uint
 /* Nobody who is watched was at the other end, but it is known who alone could be. */
 static int infer(struct ctx *x)
 {
-	enum role there = x->written ? ROLE_READ : ROLE_WRITE;
-	struct edge *e, *holder = lone_holder(x->c, there);
+	struct edge *e, *holder = lone_holder(x->written ? x->readers : x->writers);
 	int err = 0;
 
 	if (!holder)
 		return 0;
-	list_for_each(e, &x->c->edges[!there], by_chan) {
+	list_for_each(e, x->written ? x->writers : x->readers, by_chan) {
 		if (!e->left || err)
 			continue;
 		err = x->written ? give_inferred(x, e, holder, e->left, e->e.ops)
@@ -300,7 +302,7 @@ static int take_outside(struct ctx *x, uint64_t *outside)
 		*outside = min_u64(x->found, x->demand);
 	if (!*outside || (x->suppliers && x->demanders != 1))
 		return 0;
-	list_for_each(to, &x->c->edges[ROLE_READ], by_chan) {
+	list_for_each(to, x->readers, by_chan) {
 		bytes = min_u64(*outside, to->left);
 		if (!bytes || err)
 			continue;
@@ -325,7 +327,7 @@ static int take_certain(struct ctx *x, struct edge *to, uint64_t outside, uint64
 	struct edge *from;
 	int err = 0;
 
-	list_for_each(from, &x->c->edges[ROLE_WRITE], by_chan) {
+	list_for_each(from, x->writers, by_chan) {
 		uint64_t bytes = at_least(lacks, from->left, supply);
 		uint64_t ops = x->suppliers == 1 ? open_ops(x, to) : ledger_ops(x, from, to);
 
@@ -355,7 +357,7 @@ static int take_shared(struct ctx *x, struct edge *to, uint64_t outside, size_t 
 	struct edge *from;
 	int err = 0;
 
-	list_for_each(from, &x->c->edges[ROLE_WRITE], by_chan) {
+	list_for_each(from, x->writers, by_chan) {
 		if (!from->left || err || !*budget)
 			continue;
 		(*budget)--;
@@ -373,7 +375,7 @@ static int take_open(struct ctx *x, uint64_t outside)
 	int err = 0;
 
 	/* With several readers, who took what of several writers is open as a whole. */
-	list_for_each(to, &x->c->edges[ROLE_READ], by_chan) {
+	list_for_each(to, x->readers, by_chan) {
 		if (!to->left || err)
 			continue;
 		if (x->demanders == 1 || x->suppliers + (outside > 0) == 1)
@@ -399,16 +401,30 @@ static void all_reads_of_one(struct graph *g, struct chan *c)
 	struct flow *f;
 
 	list_for_each(f, &c->flows, by_chan) {
-		const struct edge *to = graph_find_edge(g, to_proc(f->f.to), c, ROLE_READ);
+		uint64_t ops = 0, bytes = 0;
 
-		if (to && to->e.bytes && f->f.bytes == to->e.bytes)
-			f->f.ops = to->e.ops;
+		for (unsigned int end = 0; end < 2; end++) {
+			const struct edge *to =
+				graph_find_edge(g, to_proc(f->f.to), c, ROLE_READ, end);
+
+			ops += to ? to->e.ops : 0;
+			bytes += to ? to->e.bytes : 0;
+		}
+		if (bytes && f->f.bytes == bytes)
+			f->f.ops = ops;
 	}
 }
 
-int flow_resolve(struct graph *g, struct chan *c)
+/* One direction of a channel. */
+static int resolve_lane(struct graph *g, struct chan *c, unsigned int end)
 {
-	struct ctx x = { .g = g, .c = c };
+	struct ctx x = {
+		.g = g,
+		.c = c,
+		.end = end,
+		.writers = &c->edges[ROLE_WRITE][end],
+		.readers = &c->edges[ROLE_READ][chan_other_end(c, end)],
+	};
 	struct ledger_row *r;
 	uint64_t outside = 0;
 	int err = 0;
@@ -416,7 +432,7 @@ int flow_resolve(struct graph *g, struct chan *c)
 	start(&x);
 	if (!drained_by_one(&x)) {
 		list_for_each(r, &c->ledger, by_chan)
-			if (!err)
+			if (!err && r->end == end)
 				err = take_row(&x, r);
 		if (!err && x.found && x.demanders == 1)
 			err = take_found(&x);
@@ -437,6 +453,39 @@ int flow_resolve(struct graph *g, struct chan *c)
 	if (!err)
 		err = take_open(&x, outside);
 	find_two_way(&x);
+	return err;
+}
+
+/* The kernel side counts the flows themselves. */
+static int take_rows(struct graph *g, struct chan *c)
+{
+	struct ledger_row *r;
+	int err = 0;
+
+	list_for_each(r, &c->ledger, by_chan) {
+		struct gflow f = {
+			.from = r->from ? &r->from->p : &g->priv->outside.p,
+			.to = &r->to->p,
+			.ops = r->ops,
+			.bytes = r->bytes,
+			.certainty = r->from_key == PROC_SHARED ? CERTAIN_SHARED : CERTAIN_EXACT,
+		};
+
+		if (!err)
+			err = flow_add(g, c, &f);
+	}
+	return err;
+}
+
+int flow_resolve(struct graph *g, struct chan *c)
+{
+	int err;
+
+	if (mech__get(c->c.row.key.mech)->flows == FLOWS_ROWS)
+		return take_rows(g, c);
+	err = resolve_lane(g, c, 0);
+	if (!err && chan_has_two_ends(c))
+		err = resolve_lane(g, c, 1);
 	all_reads_of_one(g, c);
 	return err;
 }

@@ -4,7 +4,7 @@
  * without edges are dropped, and the others wait in line; beyond the limit the one that ended
  * longest ago becomes part of a group node, one for each (comm, exe, uid). A channel that is gone,
  * with only groups left on it, has its flows resolved and becomes part of a group channel, one for
- * each (mechanism, {(role, group)}); so do those that are gone longest if too many are whose ends live
+ * each (mechanism, {(role, end, group)}); so do those that are gone longest if too many are whose ends live
  * on. Sums over edges and flows never change by this. Of each id that left, a few bytes stay for a
  * while: its parent's (for relations), and its group's (for records that come late).
  */
@@ -145,7 +145,7 @@ static int merge_edge(struct edge *to, const struct edge *from)
 /* The edge becomes the one of these two, or a part of it. */
 static int move_edge(struct graph *g, struct edge *e, struct proc *p, struct chan *c)
 {
-	struct edge *into = graph_get_edge(g, p, c, e->e.role);
+	struct edge *into = graph_get_edge(g, p, c, e->e.role, e->e.end);
 	int err = into ? merge_edge(into, e) : -ENOMEM;
 
 	if (!err)
@@ -176,11 +176,9 @@ static int sign(struct chan *c)
 	const struct edge *e;
 	int err = add_signature(&c->signature, &c->signature_len, c->c.row.key.mech);
 
-	for (int role = 0; role < ROLE_MAX; role++)
-		list_for_each(e, &c->edges[role], by_chan)
-			if (!err)
-				err = add_signature(&c->signature, &c->signature_len,
-						    (uint64_t)role << 32 | e->e.proc->key);
+	for_each_edges(list, c) list_for_each(e, list, by_chan) if (!err) err =
+		add_signature(&c->signature, &c->signature_len,
+			      (uint64_t)(e->e.role << 1 | e->e.end) << 32 | e->e.proc->key);
 	if (!err)
 		qsort(c->signature + 1, c->signature_len - 1, sizeof(*c->signature), compare_u64);
 	return err;
@@ -284,10 +282,8 @@ static int join_chan(struct graph *g, struct chan *c, struct chan *group)
 	int err = 0;
 
 	merge_chan(group, c);
-	for (int role = 0; role < ROLE_MAX; role++)
-		list_for_each_safe(e, next_edge, &c->edges[role], by_chan)
-			if (!err)
-				err = move_edge(g, e, to_proc(e->e.proc), group);
+	for_each_edges(list, c) list_for_each_safe(e, next_edge, list, by_chan) if (!err) err =
+		move_edge(g, e, to_proc(e->e.proc), group);
 	list_for_each(f, &c->flows, by_chan)
 		if (!err)
 			err = flow_add(g, group, &f->f);
@@ -350,10 +346,9 @@ static bool has_dead_end(const struct chan *c)
 {
 	const struct edge *e;
 
-	for (int role = 0; role < ROLE_MAX; role++)
-		list_for_each(e, &c->edges[role], by_chan)
-			if (!e->e.proc->folded && (e->e.proc->flags & PROC_DEAD))
-				return true;
+	for_each_edges(list, c)
+		list_for_each(e, list, by_chan) if (!e->e.proc->folded &&
+						    (e->e.proc->flags & PROC_DEAD)) return true;
 	return false;
 }
 
@@ -366,7 +361,7 @@ static int fold_oldest_gone(struct graph *g)
 	forget_gone(g, c);
 	if (has_dead_end(c))
 		return 0;
-	list_for_each(e, &c->edges[ROLE_WRITE], by_chan)
+	for_each_edges(list, c) list_for_each(e, list, by_chan)
 		classify_pairs(g, c, e, PAIRS_PER_FOLD);
 	return fold_chan(g, c);
 }
@@ -476,8 +471,7 @@ static int fold_proc(struct graph *g, struct proc *p)
 			err = move_edge(g, e, group, c);
 		if (!err && c->c.folded)
 			err = rename_flows(g, c, p, group);
-		if (!err && c->c.folded && !graph_find_edge(g, p, c, ROLE_WRITE) &&
-		    !graph_find_edge(g, p, c, ROLE_READ))
+		if (!err && c->c.folded && !graph_has_edge(g, p, c))
 			err = fold_again(g, c);
 		else if (!err)
 			err = fold_chan_if_done(g, c);

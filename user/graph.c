@@ -66,8 +66,7 @@ struct chan *graph_new_chan(struct graph *g, uint32_t key)
 	}
 	c->c.key = key;
 	c->c.count = 1;
-	for (int i = 0; i < ROLE_MAX; i++)
-		list__init(&c->edges[i]);
+	for_each_edges(list, c) list__init(list);
 	list__init(&c->gone);
 	list__init(&c->ledger);
 	list__init(&c->flows);
@@ -89,26 +88,47 @@ static uint64_t edge_hash_key(const struct proc *p, const struct chan *c)
 	return (uint64_t)p->p.key << 32 | c->c.key;
 }
 
-struct edge *graph_find_edge(struct graph *g, const struct proc *p, const struct chan *c,
-			     enum role role)
+static uint64_t edge_hash_role(enum role role, unsigned int end)
 {
-	return map__get(&g->priv->edge_map, edge_hash_key(p, c), role);
+	return role << 1 | end;
 }
 
-struct edge *graph_get_edge(struct graph *g, struct proc *p, struct chan *c, enum role role)
+struct edge *graph_find_edge(struct graph *g, const struct proc *p, const struct chan *c,
+			     enum role role, unsigned int end)
 {
-	struct edge *e = graph_find_edge(g, p, c, role);
+	return map__get(&g->priv->edge_map, edge_hash_key(p, c), edge_hash_role(role, end));
+}
+
+bool graph_has_edge(struct graph *g, const struct proc *p, const struct chan *c)
+{
+	for (int role = 0; role < ROLE_MAX; role++)
+		for (unsigned int end = 0; end < 2; end++)
+			if (graph_find_edge(g, p, c, role, end))
+				return true;
+	return false;
+}
+
+struct edge *graph_get_edge(struct graph *g, struct proc *p, struct chan *c, enum role role,
+			    unsigned int end)
+{
+	struct edge *e = graph_find_edge(g, p, c, role, end);
 
 	if (e)
 		return e;
 	e = calloc(1, sizeof(*e));
-	if (!e || map__put(&g->priv->edge_map, edge_hash_key(p, c), role, e)) {
+	if (!e || map__put(&g->priv->edge_map, edge_hash_key(p, c), edge_hash_role(role, end), e)) {
 		free(e);
 		return NULL;
 	}
-	e->e = (struct gedge){ .proc = &p->p, .chan = &c->c, .role = role, .errors = no_errors };
+	e->e = (struct gedge){
+		.proc = &p->p,
+		.chan = &c->c,
+		.role = role,
+		.end = end,
+		.errors = no_errors,
+	};
 	list__add_tail(&p->edges, &e->by_proc);
-	list__add_tail(&c->edges[role], &e->by_chan);
+	list__add_tail(&c->edges[role][end], &e->by_chan);
 	c->nr_edges++;
 	if (p->p.folded)
 		c->nr_folded++;
@@ -120,7 +140,7 @@ void graph_free_edge(struct graph *g, struct edge *e)
 	struct proc *p = to_proc(e->e.proc);
 	struct chan *c = to_chan(e->e.chan);
 
-	map__del(&g->priv->edge_map, edge_hash_key(p, c), e->e.role);
+	map__del(&g->priv->edge_map, edge_hash_key(p, c), edge_hash_role(e->e.role, e->e.end));
 	c->nr_edges--;
 	if (p->p.folded)
 		c->nr_folded--;
@@ -321,11 +341,12 @@ static int handle_edge(struct graph *g, const struct rec_edge *rec)
 	struct edge *e;
 	int err;
 
-	if (!real_proc(row->proc) || !row->chan || row->chan >= KEY_GROUP || row->role >= ROLE_MAX)
+	if (!real_proc(row->proc) || !row->chan || row->chan >= KEY_GROUP ||
+	    row->role >= ROLE_MAX || row->end > 1)
 		return -EINVAL;
 	p = graph_get_proc(g, row->proc);
 	c = graph_get_chan(g, row->chan);
-	e = p && c ? graph_get_edge(g, p, c, row->role) : NULL;
+	e = p && c ? graph_get_edge(g, p, c, row->role, row->end) : NULL;
 	if (!e)
 		return -ENOMEM;
 	add_counters(&e->e, row);
@@ -340,7 +361,7 @@ static int handle_holder(struct graph *g, const struct rec_holder *rec)
 	struct proc *p;
 	struct chan *c;
 
-	if (!real_proc(rec->proc) || !rec->chan || rec->chan >= KEY_GROUP)
+	if (!real_proc(rec->proc) || !rec->chan || rec->chan >= KEY_GROUP || rec->end > 1)
 		return -EINVAL;
 	p = graph_get_proc(g, rec->proc);
 	c = graph_get_chan(g, rec->chan);
@@ -351,7 +372,7 @@ static int handle_holder(struct graph *g, const struct rec_holder *rec)
 
 		if (!(rec->modes & 1u << role))
 			continue;
-		e = graph_get_edge(g, p, c, role);
+		e = graph_get_edge(g, p, c, role, rec->end);
 		if (!e)
 			return -ENOMEM;
 		e->held = true;

@@ -49,6 +49,7 @@ struct gedge {
 	struct gproc *proc;
 	struct gchan *chan;
 	enum role role;
+	unsigned int end; /* of the channel, if it has two */
 	uint64_t ops, bytes, nonblocking_ops, peeked_bytes;
 	uint64_t blocked_ops, blocked_ns, max_blocked_ns;
 	uint64_t blocked_now; /* threads that still slept when the trace ended */

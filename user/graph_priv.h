@@ -30,7 +30,7 @@ struct chan {
 	bool two_way;
 	uint32_t relations; /* bit per enum relation, from what was folded */
 	size_t nr_edges, nr_folded; /* edges; these of group nodes */
-	struct list edges[ROLE_MAX]; /* edge.by_chan */
+	struct list edges[ROLE_MAX][2]; /* edge.by_chan; by role, and by end if it has two */
 	struct list ledger; /* ledger_row.by_chan */
 	struct list flows; /* flow.by_chan: resolved */
 	struct list all;
@@ -53,6 +53,7 @@ struct edge {
 /* What the kernel's ledger says: exact, or from PROC_SHARED. */
 struct ledger_row {
 	uint32_t from_key;
+	uint32_t end; /* at which it was given */
 	struct proc *from; /* NULL: a special one */
 	struct proc *to;
 	struct chan *chan;
@@ -93,6 +94,22 @@ struct graph_priv {
 	bool finished;
 };
 
+/* Each list of a channel's edges. */
+#define for_each_edges(list, c)                                                                \
+	for (struct list *list = (struct list *)(c)->edges, *list##_end = list + 2 * ROLE_MAX; \
+	     list < list##_end; list++)
+
+static inline bool chan_has_two_ends(const struct chan *c)
+{
+	return c->c.row.flags & CHAN_TWO_ENDS;
+}
+
+/* Where what is written at that end of the channel can be read, and the other way round. */
+static inline unsigned int chan_other_end(const struct chan *c, unsigned int end)
+{
+	return chan_has_two_ends(c) ? !end : 0;
+}
+
 #define to_proc(g) list_entry(g, struct proc, p)
 #define to_chan(g) list_entry(g, struct chan, c)
 #define to_edge(g) list_entry(g, struct edge, e)
@@ -100,9 +117,11 @@ struct graph_priv {
 /* graph.c: NULL is -ENOMEM */
 struct proc *graph_get_proc(struct graph *g, uint32_t key);
 struct chan *graph_get_chan(struct graph *g, uint32_t key);
-struct edge *graph_get_edge(struct graph *g, struct proc *p, struct chan *c, enum role role);
+struct edge *graph_get_edge(struct graph *g, struct proc *p, struct chan *c, enum role role,
+			    unsigned int end);
 struct edge *graph_find_edge(struct graph *g, const struct proc *p, const struct chan *c,
-			     enum role role);
+			     enum role role, unsigned int end);
+bool graph_has_edge(struct graph *g, const struct proc *p, const struct chan *c);
 struct proc *graph_new_proc(struct graph *g, uint32_t key);
 struct chan *graph_new_chan(struct graph *g, uint32_t key);
 void graph_free_proc(struct graph *g, struct proc *p);
@@ -112,6 +131,9 @@ int edge_add_error(struct edge *e, uint8_t no, uint64_t n);
 
 /* ledger.c */
 int ledger_add(struct graph *g, const struct flow_key *key, const struct flow_val *val);
+/* NULL: there is none. */
+struct ledger_row *ledger_find(struct graph *g, const struct chan *c, uint32_t end, uint32_t from,
+			       uint32_t to);
 void ledger_free_row(struct graph *g, struct ledger_row *r);
 int ledger_rename_from(struct graph *g, struct ledger_row *r, struct proc *to);
 int ledger_rename_to(struct graph *g, struct ledger_row *r, struct proc *to);

@@ -82,6 +82,11 @@ static void emit_chan(struct tracer *t, uint32_t row)
 	struct rec_chan r = { .row = t->chans[row] };
 
 	t->chan_state[row] |= CHAN_SAID;
+	if (r.row.flags & CHAN_TWO_ENDS) {
+		/* Kernel addresses are nobody's business. */
+		r.row.key.ino = r.row.ends[0].ino;
+		r.row.key.dev = r.row.key.gen = 0;
+	}
 	tracer__emit(t, &r.h, REC_CHAN, sizeof(r));
 	for (size_t i = 0; i < t->nr_outsiders; i++) {
 		struct outsider *o = &t->outsiders[i];
@@ -153,6 +158,8 @@ static void unlist_edge(struct tracer *t, uint32_t row)
 
 	if (c->id != e->chan)
 		return;
+	if (e->role >= ROLES_IO)
+		return;
 	if (e->bytes)
 		c->gone_pos[e->role] = e->pos;
 	__atomic_add_fetch(&c->gone_bytes[e->role], e->bytes, __ATOMIC_RELEASE);
@@ -168,6 +175,7 @@ static void free_edge(struct tracer *t, uint32_t row)
 		.task = t->tasks[e->task].id,
 		.chan = e->chan,
 		.role = e->role,
+		.end = e->end,
 	};
 
 	say_edge(t, e);
@@ -316,6 +324,16 @@ static void doom(struct tracer *t, const uint8_t *busy, uint32_t nr)
 			free_chan(t, i);
 }
 
+/* Its key may mean another channel by now. */
+static void take_off_index(struct tracer *t, uint32_t row)
+{
+	int fd = bpf_map__fd(t->skel->maps.chan_rows);
+	uint32_t known;
+
+	if (!bpf_map_lookup_elem(fd, &t->chans[row].key, &known) && known == row)
+		bpf_map_delete_elem(fd, &t->chans[row].key);
+}
+
 static void sweep(struct tracer *t)
 {
 	uint32_t nr = used(t, TABLE_CHANS), i;
@@ -333,7 +351,7 @@ static void sweep(struct tracer *t)
 		if (!t->chans[i].id || busy[i]) {
 			t->chan_state[i] &= ~CHAN_SUSPECT;
 		} else if (t->chan_state[i] & CHAN_SUSPECT) {
-			bpf_map_delete_elem(bpf_map__fd(t->skel->maps.chan_rows), &t->chans[i].key);
+			take_off_index(t, i);
 			t->chan_state[i] |= CHAN_DOOMED;
 		} else {
 			t->chan_state[i] |= CHAN_SUSPECT;

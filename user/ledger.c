@@ -10,20 +10,33 @@ static uint64_t ends(uint32_t from, uint32_t to)
 	return (uint64_t)from << 32 | to;
 }
 
-static struct ledger_row *get_row(struct graph *g, struct chan *c, uint32_t from_key,
+static uint64_t place(const struct chan *c, uint32_t end)
+{
+	return (uint64_t)end << 32 | c->c.key;
+}
+
+struct ledger_row *ledger_find(struct graph *g, const struct chan *c, uint32_t end, uint32_t from,
+			       uint32_t to)
+{
+	return map__get(&g->priv->ledger_map, ends(from, to), place(c, end));
+}
+
+static struct ledger_row *get_row(struct graph *g, struct chan *c, uint32_t end, uint32_t from_key,
 				  struct proc *from, struct proc *to)
 {
 	struct graph_priv *priv = g->priv;
-	struct ledger_row *r = map__get(&priv->ledger_map, ends(from_key, to->p.key), c->c.key);
+	struct ledger_row *r = ledger_find(g, c, end, from_key, to->p.key);
 
 	if (r)
 		return r;
 	r = calloc(1, sizeof(*r));
-	if (!r || map__put(&priv->ledger_map, ends(from_key, to->p.key), c->c.key, r)) {
+	if (!r || map__put(&priv->ledger_map, ends(from_key, to->p.key), place(c, end), r)) {
 		free(r);
 		return NULL;
 	}
-	*r = (struct ledger_row){ .from_key = from_key, .from = from, .to = to, .chan = c };
+	*r = (struct ledger_row){
+		.from_key = from_key, .end = end, .from = from, .to = to, .chan = c
+	};
 	list__add_tail(&c->ledger, &r->by_chan);
 	list__add_tail(&to->taken, &r->by_to);
 	list__init(&r->by_from);
@@ -40,7 +53,7 @@ int ledger_add(struct graph *g, const struct flow_key *key, const struct flow_va
 	struct chan *c;
 
 	if (!key->chan || !key->from || !key->to || key->to >= KEY_GROUP ||
-	    key->chan >= KEY_GROUP || (!special && key->from >= KEY_GROUP))
+	    key->chan >= KEY_GROUP || key->end > 1 || (!special && key->from >= KEY_GROUP))
 		return -EINVAL;
 	if (!special) {
 		from = graph_get_proc(g, key->from);
@@ -51,7 +64,7 @@ int ledger_add(struct graph *g, const struct flow_key *key, const struct flow_va
 	c = graph_get_chan(g, key->chan);
 	if (!to || !c)
 		return -ENOMEM;
-	r = get_row(g, c, from ? from->p.key : key->from, from, to);
+	r = get_row(g, c, key->end, from ? from->p.key : key->from, from, to);
 	if (!r)
 		return -ENOMEM;
 	r->ops += val->ops;
@@ -61,7 +74,7 @@ int ledger_add(struct graph *g, const struct flow_key *key, const struct flow_va
 
 void ledger_free_row(struct graph *g, struct ledger_row *r)
 {
-	map__del(&g->priv->ledger_map, ends(r->from_key, r->to->p.key), r->chan->c.key);
+	map__del(&g->priv->ledger_map, ends(r->from_key, r->to->p.key), place(r->chan, r->end));
 	list__del(&r->by_chan);
 	list__del(&r->by_from);
 	list__del(&r->by_to);
@@ -71,7 +84,7 @@ void ledger_free_row(struct graph *g, struct ledger_row *r)
 static int move(struct graph *g, struct ledger_row *r, uint32_t from_key, struct proc *from,
 		struct proc *to)
 {
-	struct ledger_row *into = get_row(g, r->chan, from_key, from, to);
+	struct ledger_row *into = get_row(g, r->chan, r->end, from_key, from, to);
 
 	if (!into)
 		return -ENOMEM;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <string.h>
+#include <sys/stat.h>
 
 #include "mech.h"
 
@@ -30,6 +31,7 @@ static const struct mech_desc mechs[MECH_MAX] = {
 		.naming = "direct",
 		.buffering = "bounded",
 		.scope = "same-host",
+		.types = 1U << (S_IFIFO >> 12),
 		.display = "pipe:[%llu]",
 		.color = "#0072b2",
 		.color_name = "blue",
@@ -45,11 +47,28 @@ static const struct mech_desc mechs[MECH_MAX] = {
 		.naming = "indirect",
 		.buffering = "bounded",
 		.scope = "same-host",
-		.has_path = true,
+		.naming_by = NAME_PATH,
+		.types = 1U << (S_IFIFO >> 12),
 		.display = "fifo:[%llu]",
 		.color = "#d55e00",
 		.color_name = "orange",
 		.style = "dashed",
+	},
+	[MECH_UNIX] = {
+		.name = "unix",
+		.help = "unix domain sockets",
+		.medium = "socket",
+		.unit = "byte stream",
+		.allows = "two-way",
+		.naming = "indirect",
+		.buffering = "bounded",
+		.scope = "same-host",
+		.naming_by = NAME_UNIX,
+		.types = 1U << (S_IFSOCK >> 12),
+		.display = "unix:[%llu]",
+		.color = "#009e73",
+		.color_name = "green",
+		.style = "solid",
 	},
 };
 

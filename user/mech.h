@@ -18,7 +18,12 @@ struct mech_desc {
 	const char *naming; /* "direct", "indirect" */
 	const char *buffering; /* "zero", "bounded", "unbounded" */
 	const char *scope; /* "same-host", "any-host" */
-	bool has_path; /* chan_row.name holds the names from leaf to root */
+	enum { NAME_NONE, NAME_PATH, NAME_UNIX, NAME_INET } naming_by; /* see names.c */
+	enum {
+		FLOWS_BYTES,
+		FLOWS_ROWS
+	} flows; /* derived from bytes; or the kernel's rows are flows */
+	uint32_t types; /* bit per S_IFMT >> 12: what files that can be one are; 0: none is one */
 	/* What users call a channel without a name: printf format of one unsigned long long, the inode. */
 	const char *display;
 	/* Drawings: a colour-blind-safe colour and, as colour is never the only sign, a line style. */

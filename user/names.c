@@ -78,6 +78,34 @@ char *names_args(const char *buf, size_t len, bool cut, size_t *out_len)
 	return s;
 }
 
+/* As ss and lsof write it: '@' stands for the NUL that an abstract name begins with. */
+static char *unix_path(const struct chan_row *row)
+{
+	size_t len = row->name_len < UNIX_PATH_LEN ? row->name_len : UNIX_PATH_LEN;
+	char *s = malloc(len + 1);
+
+	if (!s)
+		return NULL;
+	for (size_t i = 0; i < len; i++)
+		s[i] = row->name[i] ? row->name[i] : '@';
+	if (row->name[0])
+		len = strnlen(row->name, len);
+	s[len] = '\0';
+	return s;
+}
+
+/* A connection without a name is called by its two sockets. */
+static char *ends_name(const struct gchan *c)
+{
+	const struct mech_desc *m = mech__get(c->row.key.mech);
+	char *s;
+
+	if (asprintf(&s, "%s:[%llu-%llu]", m->name, (unsigned long long)c->row.ends[0].ino,
+		     (unsigned long long)c->row.ends[1].ino) < 0)
+		return NULL;
+	return s;
+}
+
 int names_chan(struct gchan *c)
 {
 	const struct mech_desc *m = mech__get(c->row.key.mech);
@@ -85,9 +113,14 @@ int names_chan(struct gchan *c)
 
 	if (c->folded && c->count > 1) { /* of many names */
 		name = strdup(m->name);
-	} else if (m->has_path && c->row.name_len) {
+	} else if (m->naming_by == NAME_PATH && c->row.name_len) {
 		path = names_path(c->row.name, c->row.name_len, PATH_LEN, c->row.flags & CHAN_CUT);
 		name = path ? strdup(path) : NULL;
+	} else if (m->naming_by == NAME_UNIX && c->row.name_len) {
+		path = unix_path(&c->row);
+		name = path ? strdup(path) : NULL;
+	} else if (c->row.flags & CHAN_TWO_ENDS) {
+		name = ends_name(c);
 	} else if (asprintf(&name, m->display, (unsigned long long)c->row.key.ino) < 0) {
 		name = NULL;
 	}

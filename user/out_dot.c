@@ -424,7 +424,7 @@ static int put_last(struct out *o)
 		fprintf(f, " style=\"rounded,dashed\" color=\"%s\" fontcolor=\"%s\"", GREY, GREY);
 		fprintf(f, " id=\"%s\" class=\"process outside\" kind=outside]\n", g->outside->id);
 		for (size_t i = 0; i < g->nr_chans; i++)
-			for (int role = 0; role < ROLE_MAX; role++)
+			for (int role = 0; role < ROLES_IO; role++)
 				put_outside_edge(o, g->chans[i], role);
 	}
 	fputs("}\n", f);

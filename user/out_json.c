@@ -177,6 +177,19 @@ static void put_number_or_null(struct json *j, const char *key, bool known, uint
 		json__put_null(j, key);
 }
 
+/* The two sockets of a connection. */
+static void put_ends(struct json *j, const struct gchan *c)
+{
+	json__put_array(j, "ends");
+	for (int i = 0; c->row.flags & CHAN_TWO_ENDS && i < 2; i++) {
+		json__object(j);
+		put_number_or_null(j, "ino", c->row.ends[i].ino, c->row.ends[i].ino);
+		json__put_null(j, "address");
+		json__close(j);
+	}
+	json__close(j);
+}
+
 static int put_chan(struct out *o, const struct gchan *c)
 {
 	struct priv *p = o->priv;
@@ -192,8 +205,7 @@ static int put_chan(struct out *o, const struct gchan *c)
 	json__put_null(j, "key");
 	put_number_or_null(j, "capacity", c->row.capacity, c->row.capacity);
 	put_number_or_null(j, "highwater", c->row.capacity, c->row.highwater);
-	json__put_array(j, "ends");
-	json__close(j);
+	put_ends(j, c);
 	json__put_string(j, "medium", c->medium);
 	json__put_string(j, "unit", c->unit);
 	json__put_string(j, "direction", c->direction);
@@ -236,6 +248,7 @@ static int put_edge(struct out *o, const struct gedge *e)
 	json__put_string(j, "process", e->proc->id);
 	json__put_string(j, "channel", e->chan->id);
 	json__put_string(j, "role", role__name(e->role));
+	put_number_or_null(j, "end", e->chan->row.flags & CHAN_TWO_ENDS, e->end);
 	json__put_u64(j, "ops", e->ops);
 	json__put_u64(j, "bytes", e->bytes);
 	put_errors(j, e->errors);

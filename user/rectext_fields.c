@@ -3,14 +3,16 @@
 
 #include "rectext_priv.h"
 
-const char *const rectext_roles[] = { "write", "read", NULL };
+const char *const rectext_roles[] = {
+	"write", "read",   "send-signal", "receive-signal", "pass-fd", "take-fd", "wake",
+	"wait",  "attach", "(9)",         "lock",           NULL,
+};
 static const char *const life_words[] = { "none", "fork", "exec", "exit", "chan", NULL };
 static const char *const proc_words[] = {
 	"dead", "initial", "root", "compat", "cut", "holder", NULL
 };
-static const char *const chan_words[] = {
-	"preexisting", "cut", "ledger", "no-ledger", "gone", NULL
-};
+static const char *const chan_words[] = { "preexisting", "cut",      "ledger", "no-ledger",
+					  "gone",        "two-ends", NULL };
 
 #define SIZE(s, f) sizeof(((struct s *)0)->f)
 #define AT(s, f) .at = offsetof(struct s, f), .size = SIZE(s, f)
@@ -68,6 +70,8 @@ static const struct field chan_fields[] = {
 	WORD("first-writer", PROCESS, rec_chan, row.first_writer, NULL),
 	NUM("ledger", rec_chan, row.ledger),
 	TEXT("name", rec_chan, row.name, row.name_len),
+	NUM("ino0", rec_chan, row.ends[0].ino),
+	NUM("ino1", rec_chan, row.ends[1].ino),
 	{ 0 },
 };
 
@@ -75,6 +79,7 @@ static const struct field edge_fields[] = {
 	WORD("proc", PROCESS, rec_edge, row.proc, NULL),
 	NUM("chan", rec_edge, row.chan),
 	WORD("role", ENUM, rec_edge, row.role, rectext_roles),
+	NUM("end", rec_edge, row.end),
 	NUM("ops", rec_edge, row.ops),
 	NUM("bytes", rec_edge, row.bytes),
 	NUM("nonblocking", rec_edge, row.nonblocking_ops),
@@ -98,6 +103,7 @@ static const struct field flow_fields[] = {
 	WORD("to", PROCESS, rec_flow, key.to, NULL),
 	NUM("ops", rec_flow, val.ops),
 	NUM("bytes", rec_flow, val.bytes),
+	NUM("end", rec_flow, key.end),
 	{ 0 },
 };
 
@@ -140,6 +146,7 @@ static const struct field holder_fields[] = {
 	NUM("chan", rec_holder, chan),
 	WORD("proc", PROCESS, rec_holder, proc, NULL),
 	WORD("modes", FLAGS, rec_holder, modes, rectext_roles),
+	NUM("end", rec_holder, end),
 	{ 0 },
 };
 

@@ -159,6 +159,7 @@ static void holder(void *ctx, const struct snap_file *f)
 	o->holder.chan = c->id;
 	o->holder.proc = o->proc.row.id;
 	o->holder.modes = f->modes;
+	o->holder.end = f->end;
 }
 
 void snapshot__holders(struct tracer *t)

@@ -16,6 +16,7 @@
 
 #include "../bpf/calls.h"
 #include "glob.h"
+#include "mech.h"
 #include "tracer_priv.h"
 
 #define DEFAULT_EDGES 65536
@@ -74,7 +75,9 @@ static int configure(struct tracer *t)
 	cfg->scope = o->scope;
 	cfg->cgroup = o->cgroup;
 	cfg->mechs = o->mechs;
-	cfg->types = 1U << (S_IFIFO >> 12);
+	for (int mech = 0; mech < MECH_MAX; mech++)
+		if (o->mechs & 1U << mech)
+			cfg->types |= mech__get(mech)->types;
 	cfg->ops = o->ops;
 	cfg->life = o->life;
 	if (!stat("/proc/self/ns/pid", &ns))

@@ -55,9 +55,20 @@ const struct loss_desc losses[LOSS_MAX] = {
 
 const char *role__name(unsigned int role)
 {
-	static const char *const names[] = { [ROLE_WRITE] = "write", [ROLE_READ] = "read" };
+	static const char *const names[ROLE_MAX] = {
+		[ROLE_WRITE] = "write",
+		[ROLE_READ] = "read",
+		[ROLE_SEND_SIGNAL] = "send-signal",
+		[ROLE_RECEIVE_SIGNAL] = "receive-signal",
+		[ROLE_PASS_FD] = "pass-fd",
+		[ROLE_TAKE_FD] = "take-fd",
+		[ROLE_WAKE] = "wake",
+		[ROLE_WAIT] = "wait",
+		[ROLE_ATTACH] = "attach",
+		[ROLE_LOCK] = "lock",
+	};
 
-	return role < ROLE_MAX ? names[role] : "unknown";
+	return role < ROLE_MAX && names[role] ? names[role] : "unknown";
 }
 
 const char *certainty__name(enum certainty certainty)

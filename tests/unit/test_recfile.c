@@ -247,7 +247,7 @@ static void test_text(void **state)
 	check_text(&edge.h, "edge time=5 cpu=1 proc=1 chan=2 role=write ops=18446744073709551615 "
 			    "errors=EAGAIN:3,255:4\n");
 	check_text(&flow.h, "flow chan=1 from=shared to=outside\n");
-	check_text(&op.h, "op role=9 ret=-11\n");
+	check_text(&op.h, "op role=12 ret=-11\n");
 	for (int i = 0; i < 256; i++)
 		odd.more[i] = i;
 	check_text(&odd.h, NULL);

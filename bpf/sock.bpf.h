@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* What all sockets have. */
+#ifndef IPCTRACE_SOCK_BPF_H
+#define IPCTRACE_SOCK_BPF_H
+
+#include "compat.bpf.h"
+
+/* The struct sock behind a file that is a socket. */
+static __always_inline __u64 sock_of(__u64 file)
+{
+	__u64 socket = PEEK_ADDR(struct file, file, private_data);
+
+	return PEEK_ADDR(struct socket, socket, sk);
+}
+
+static __always_inline __u32 sock_family(__u64 sk)
+{
+	return PEEK(struct sock_common, sk, skc_family);
+}
+
+static __always_inline __u32 sock_type(__u64 sk)
+{
+	return PEEK(struct sock, sk, sk_type);
+}
+
+static __always_inline __u32 sock_netns(__u64 sk)
+{
+	__u64 net = PEEK_ADDR(struct sock_common, sk, skc_net.net);
+
+	return PEEK(struct net, net, ns.inum);
+}
+
+/* Inode number of a socket; 0: it has none, as nobody has accepted it yet or it is closed. */
+static __always_inline __u64 sock_ino(__u64 sk)
+{
+	__u64 socket = PEEK_ADDR(struct sock, sk, sk_socket);
+
+	if (!socket)
+		return 0;
+	return PEEK(struct inode, socket + bpf_core_field_offset(struct socket_alloc, vfs_inode),
+		    i_ino);
+}
+
+/* Something that changes when the socket gets another peer. */
+static __always_inline __u64 sock_peer_ident(__u64 sk)
+{
+	switch (sk ? sock_family(sk) : 0) {
+	case AF_UNIX:
+		return PEEK_ADDR(struct unix_sock, sk, peer);
+	case AF_INET:
+	case AF_INET6:
+		return (__u64)PEEK(struct sock_common, sk, skc_portpair) ^
+		       PEEK(struct sock_common, sk, skc_addrpair);
+	default:
+		return 0;
+	}
+}
+
+#endif

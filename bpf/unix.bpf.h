@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Unix sockets. A connection is a pair of sockets, each of which keeps the other one's address from
+ * being used again; so the two addresses are its identity. An end that nobody has accepted yet has no
+ * inode, and one that is closed has none any more, but the pair stays what it is.
+ */
+#ifndef IPCTRACE_UNIX_BPF_H
+#define IPCTRACE_UNIX_BPF_H
+
+#include "sock.bpf.h"
+
+static __always_inline bool unix_is_connection(__u64 sk)
+{
+	__u32 type = sock_type(sk);
+
+	return type == SOCK_STREAM || type == SOCK_SEQPACKET;
+}
+
+static __always_inline __u64 unix_peer(__u64 sk)
+{
+	return PEEK_ADDR(struct unix_sock, sk, peer);
+}
+
+/* What a socket reads from and writes to. MECH_NONE: it is not connected. */
+static __always_inline enum mech unix_key(__u64 sk, __u32 role, struct chan_key *key)
+{
+	__u64 peer = unix_peer(sk), low = sk, high = peer;
+
+	if (!unix_is_connection(sk)) {
+		/* A mailbox: one's own to read from, the peer's to write to. */
+		key->ino = sock_ino(role == ROLE_READ ? sk : peer);
+		return key->ino ? MECH_UNIX : MECH_NONE;
+	}
+	if (!peer)
+		return MECH_NONE;
+	if (peer < sk) {
+		low = peer;
+		high = sk;
+	}
+	key->ino = low;
+	key->dev = high;
+	key->gen = high >> 32;
+	return MECH_UNIX;
+}
+
+/* Its name, as it was bound; returns the length. */
+static __always_inline __u32 unix_name(__u64 sk, char *name)
+{
+	__u64 addr = PEEK_ADDR(struct unix_sock, sk, addr);
+	__u32 len;
+
+	if (!addr)
+		return 0;
+	len = PEEK(struct unix_address, addr, len) -
+	      bpf_core_field_offset(struct sockaddr_un, sun_path);
+	if (len > UNIX_PATH_LEN)
+		len = UNIX_PATH_LEN;
+	asm volatile("%0 &= 0x7f" : "+r"(len)); /* 6.1 wants to see the bound here */
+	bpf_probe_read_kernel(name, len,
+			      (void *)(addr + bpf_core_field_offset(struct unix_address, name) +
+				       bpf_core_field_offset(struct sockaddr_un, sun_path)));
+	return len;
+}
+
+/* A mailbox, by the socket that reads from it. */
+static __always_inline void unix_fill_mailbox(struct chan_row *c, __u64 sk)
+{
+	c->name_len = unix_name(sk, c->name);
+	c->capacity = PEEK(struct sock, sk, sk_rcvbuf);
+}
+
+/* A connection. End 0 is who connected: what is accepted has the name of the socket that listens. */
+static __always_inline void unix_fill_connection(struct chan_row *c, __u64 sk)
+{
+	__u64 peer = unix_peer(sk), ino = sock_ino(sk), peer_ino = sock_ino(peer);
+	bool mine = PEEK_ADDR(struct unix_sock, sk, addr);
+	bool theirs = PEEK_ADDR(struct unix_sock, peer, addr);
+	__u32 end = 0; /* mine */
+
+	if (mine != theirs)
+		end = mine;
+	else if (peer_ino)
+		end = ino > peer_ino;
+	c->flags |= CHAN_TWO_ENDS;
+	c->low_end = sk < peer ? end : !end;
+	c->ends[end & 1].ino = ino;
+	c->ends[!end].ino = peer_ino;
+	c->name_len = unix_name(mine ? sk : peer, c->name);
+	c->capacity = PEEK(struct sock, sk, sk_sndbuf);
+}
+
+static __always_inline void unix_fill(struct chan_row *c, __u64 sk, __u32 role)
+{
+	if (unix_is_connection(sk))
+		unix_fill_connection(c, sk);
+	else
+		unix_fill_mailbox(c, role == ROLE_READ ? sk : unix_peer(sk));
+}
+
+/* Which end of it the socket is. 2: none, the addresses are another pair's by now. */
+static __always_inline __u32 unix_end(struct chan_row *c, __u64 sk)
+{
+	__u64 peer = unix_peer(sk), ino = sock_ino(sk), peer_ino = sock_ino(peer);
+	__u32 end = (sk < peer ? c->low_end : !c->low_end) & 1;
+	struct chan_end *me = &c->ends[end], *other = &c->ends[!end];
+
+	if ((me->ino && ino && me->ino != ino) ||
+	    (other->ino && peer_ino && other->ino != peer_ino))
+		return 2;
+	if (!me->ino)
+		me->ino = ino;
+	if (!other->ino)
+		other->ino = peer_ino;
+	return end;
+}
+
+#endif
