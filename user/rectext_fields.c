@@ -4,8 +4,8 @@
 #include "rectext_priv.h"
 
 const char *const rectext_roles[] = {
-	"write", "read",   "send-signal", "receive-signal", "pass-fd", "take-fd", "wake",
-	"wait",  "attach", "(9)",         "lock",           NULL,
+	"write", "read", "send-signal", "receive-signal", "pass-fd", "take-fd",
+	"wake",  "wait", "attach",      "lock",           NULL,
 };
 static const char *const life_words[] = { "none", "fork", "exec", "exit", "chan", NULL };
 static const char *const proc_words[] = {
