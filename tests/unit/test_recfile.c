@@ -237,7 +237,7 @@ static void test_text(void **state)
 		.h = { REC_FLOW, sizeof(flow), 0, 0 },
 		.key = { .chan = 1, .from = PROC_SHARED, .to = PROC_OUTSIDE },
 	};
-	struct rec_op op = { .h = { REC_OP, sizeof(op), 0, 0 }, .ret = -11, .role = 9 };
+	struct rec_op op = { .h = { REC_OP, sizeof(op), 0, 0 }, .ret = -11, .role = 12 };
 	struct {
 		struct rec_hdr h;
 		char more[256];
