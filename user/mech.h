@@ -23,6 +23,11 @@ struct mech_desc {
 		FLOWS_BYTES,
 		FLOWS_ROWS
 	} flows; /* derived from bytes; or the kernel's rows are flows */
+	enum {
+		IN_BYTES,
+		IN_OPS,
+		IN_PAGES
+	} measured; /* what the bytes of edges and flows stand for */
 	uint32_t types; /* bit per S_IFMT >> 12: what files that can be one are; 0: none is one */
 	/* What users call a channel without a name: printf format of one unsigned long long, the inode. */
 	const char *display;

@@ -303,6 +303,12 @@ static void put_errors(FILE *f, const uint64_t *errors)
 			fprintf(f, "\\n%s ×%s", error__name(i, number), human__count(n, errors[i]));
 }
 
+/* Counted in bytes, not only in calls. */
+static bool is_io(const struct gedge *e)
+{
+	return e->role < ROLES_IO;
+}
+
 static void put_edge_label(FILE *f, const struct gedge *e, bool brief, double width)
 {
 	char n[HUMAN_LEN], calls[HUMAN_LEN];
@@ -311,11 +317,15 @@ static void put_edge_label(FILE *f, const struct gedge *e, bool brief, double wi
 		fputs(brief ? "" : "open", f);
 		return;
 	}
-	fputs(human__bytes(n, e->bytes), f);
+	if (is_io(e))
+		fputs(human__bytes(n, e->bytes), f);
+	else
+		fprintf(f, "%s ×%s", role__name(e->role), human__count(n, e->ops));
 	/* Where lines go anywhere, labels are in each other's way. */
 	if (brief)
 		return;
-	fprintf(f, "\\n%s call%s", human__count(calls, e->ops), e->ops == 1 ? "" : "s");
+	if (is_io(e))
+		fprintf(f, "\\n%s call%s", human__count(calls, e->ops), e->ops == 1 ? "" : "s");
 	if (e->peeked_bytes)
 		fprintf(f, "\\n%s peeked", human__bytes(n, e->peeked_bytes));
 	if (e->blocked_ns)
@@ -336,8 +346,11 @@ static int put_edge_tooltip(FILE *f, const struct gedge *e)
 	if (!label)
 		return -ENOMEM;
 	escape__dot_label(f, label);
-	fprintf(f, " %ss %s in %s calls", role__name(e->role), human__exact(a, e->bytes),
-		human__count(b, e->ops));
+	if (is_io(e))
+		fprintf(f, " %ss %s in %s calls", role__name(e->role), human__exact(a, e->bytes),
+			human__count(b, e->ops));
+	else
+		fprintf(f, " %s: %s times", role__name(e->role), human__count(b, e->ops));
 	if (e->blocked_ops)
 		fprintf(f, ", slept in %s of them for %s", human__count(a, e->blocked_ops),
 			human__time(b, e->blocked_ns));
@@ -349,7 +362,8 @@ static int put_edge(struct out *o, const struct gedge *e)
 {
 	const struct mech_desc *m = mech__get(e->chan->row.key.mech);
 	const struct dot_plan *p = o->priv;
-	const bool writes = e->role == ROLE_WRITE;
+	const bool writes = e->role % 2 == 0;
+	const bool two_ends = e->chan->row.flags & CHAN_TWO_ENDS;
 	const double width = pen_width(p, e->bytes);
 	FILE *f = o->f;
 	int err;
@@ -366,11 +380,19 @@ static int put_edge(struct out *o, const struct gedge *e)
 	if (!dot_plan__same_row(p, o->g, e))
 		fputs(" constraint=false", f);
 	/* Nothing went there. */
-	if (!e->bytes)
+	if (is_io(e) ? !e->bytes : !e->ops)
 		fputs(" arrowhead=empty", f);
-	fprintf(f, " id=\"%s-%s-%s\"", e->proc->id, e->chan->id, role__name(e->role));
-	fprintf(f, " class=\"%s %s\" role=%s", role__name(e->role), m->name, role__name(e->role));
+	if (e->role >= ROLE_ATTACH)
+		fputs(" dir=none", f);
+	fprintf(f, " id=\"%s-%s-%s%s\"", e->proc->id, e->chan->id, role__name(e->role),
+		!two_ends ? ""
+		: e->end  ? "-1"
+			  : "-0");
+	fprintf(f, " class=\"%s %s\" role=\"%s\"", role__name(e->role), m->name,
+		role__name(e->role));
 	put_attr(f, "mechanism", m->name);
+	if (two_ends)
+		put_number(f, "end", e->end);
 	put_number(f, "ops", e->ops);
 	put_number(f, "bytes", e->bytes);
 	put_number(f, "blocked_ops", e->blocked_ops);
@@ -407,7 +429,7 @@ static void put_outside_edge(struct out *o, const struct gchan *c, enum role rol
 		role == ROLE_WRITE ? c->id : id);
 	fprintf(f, "label=\"%s\" color=\"%s\"", human__bytes(n, bytes), m->color);
 	fprintf(f, " style=dotted penwidth=%.2f class=\"outside\"", pen_width(p, bytes));
-	fprintf(f, " edgetooltip=\"%s\" role=%s", OUTSIDE_TIP, role__name(role));
+	fprintf(f, " edgetooltip=\"%s\" role=\"%s\"", OUTSIDE_TIP, role__name(role));
 	put_attr(f, "mechanism", m->name);
 	put_number(f, "bytes", bytes);
 	fputs(" outside=true]\n", f);

@@ -28,7 +28,7 @@ static const struct column flow_columns[] = {
 	{ .title = "MECH" },
 	{ .title = "CHANNEL", .elastic = true },
 	{ .title = "BYTES", .right = true },
-	{ .title = "READS", .right = true },
+	{ .title = "OPS", .right = true },
 	{ .title = "W WAITED", .right = true },
 	{ .title = "R WAITED", .right = true },
 	{ .title = "CERTAINTY" }, /* the last: left out if all is exact */
@@ -83,7 +83,7 @@ static bool is_uncertain(const struct gflow *f)
 	return f->certainty != CERTAIN_EXACT || f->shared_bytes;
 }
 
-static int compare_edges(const void *a, const void *b)
+static int compare_ends(const void *a, const void *b)
 {
 	const struct gedge *x = *(const struct gedge *const *)a,
 			   *y = *(const struct gedge *const *)b;
@@ -92,7 +92,16 @@ static int compare_edges(const void *a, const void *b)
 		return x->proc->index < y->proc->index ? -1 : 1;
 	if (x->chan->index != y->chan->index)
 		return x->chan->index < y->chan->index ? -1 : 1;
-	return (int)x->role - (int)y->role;
+	return 0;
+}
+
+static int compare_edges(const void *a, const void *b)
+{
+	const struct gedge *x = *(const struct gedge *const *)a,
+			   *y = *(const struct gedge *const *)b;
+	const int order = compare_ends(a, b);
+
+	return order ? order : (int)x->role - (int)y->role;
 }
 
 static int compare_sizes(const void *a, const void *b)
@@ -312,7 +321,7 @@ static int put_chan(struct out *o, const struct gchan *c)
 		err = add_users(p->idle, t, ROLE_READ);
 	if (t->bytes[ROLE_WRITE])
 		table__addf(p->idle, "%s written, none read",
-			    human__exact(n, t->bytes[ROLE_WRITE]));
+			    amount__text(n, c, t->bytes[ROLE_WRITE]));
 	else if (c->row.found_bytes && !t->bytes[ROLE_READ])
 		table__addf(p->idle, "%s lay in it all the time",
 			    human__exact(n, c->row.found_bytes));
@@ -336,29 +345,38 @@ static int put_edge(struct out *o, const struct gedge *e)
 		table__add(p->errors, human__count(n, e->errors[i]));
 		table__add(p->errors, error__name(i, number));
 		err = add_label(p->errors, "", e->proc);
-		table__add(p->errors, e->role == ROLE_WRITE ? "writing" : "reading");
+		table__add(p->errors, role__doing(e->role));
 		add_chan(p->errors, e->chan);
 	}
 	return err;
 }
 
+/* How long the process waited in that channel, giving (side 0) or taking (1). */
 static void add_waited(struct priv *p, const struct graph *g, const struct gproc *proc,
-		       const struct gchan *c, enum role role)
+		       const struct gchan *c, unsigned int side)
 {
-	const struct gedge key = { .proc = (struct gproc *)proc,
-				   .chan = (struct gchan *)c,
-				   .role = role };
+	const struct gedge key = { .proc = (struct gproc *)proc, .chan = (struct gchan *)c };
 	const struct gedge *const at = &key;
+	const struct gedge **end = p->edges + g->nr_edges;
 	const struct gedge **found =
-		bsearch(&at, p->edges, g->nr_edges, sizeof(*p->edges), compare_edges);
-	const struct gedge *e = found ? *found : NULL;
+		bsearch(&at, p->edges, g->nr_edges, sizeof(*p->edges), compare_ends);
+	uint64_t ops = 0, ns = 0, now = 0;
 	char time[HUMAN_LEN], n[HUMAN_LEN];
 
-	if (!e || (!e->blocked_ops && !e->blocked_now))
+	while (found && found > p->edges && !compare_ends(&at, found - 1))
+		found--;
+	for (; found && found < end && !compare_ends(&at, found); found++) {
+		if ((*found)->role % 2 != side)
+			continue;
+		ops += (*found)->blocked_ops;
+		ns += (*found)->blocked_ns;
+		now += (*found)->blocked_now;
+	}
+	if (!ops && !now)
 		table__add(p->flows, "-");
 	else
-		table__addf(p->flows, "%s in %s%s", human__time(time, e->blocked_ns),
-			    human__count(n, e->blocked_ops), e->blocked_now ? ", still" : "");
+		table__addf(p->flows, "%s in %s%s", human__time(time, ns), human__count(n, ops),
+			    now ? ", still" : "");
 }
 
 static int put_flow(struct out *o, const struct gflow *f)
@@ -378,10 +396,10 @@ static int put_flow(struct out *o, const struct gflow *f)
 		err = add_label(p->flows, "-> ", f->to);
 	table__add(p->flows, mech__get(f->chan->row.key.mech)->name);
 	add_chan(p->flows, f->chan);
-	table__add(p->flows, human__exact(n, f->bytes));
+	table__add(p->flows, amount__text(n, f->chan, f->bytes));
 	table__add(p->flows, human__count(n, f->ops));
-	add_waited(p, o->g, f->from, f->chan, ROLE_WRITE);
-	add_waited(p, o->g, f->to, f->chan, ROLE_READ);
+	add_waited(p, o->g, f->from, f->chan, 0);
+	add_waited(p, o->g, f->to, f->chan, 1);
 	if (p->uncertain && f->shared_bytes)
 		table__addf(p->flows, "%s, up to %s more", certainty__name(f->certainty),
 			    human__exact(n, f->shared_bytes));

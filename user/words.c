@@ -6,6 +6,7 @@
 
 #include "escape.h"
 #include "human.h"
+#include "mech.h"
 #include "words.h"
 
 const struct loss_desc losses[LOSS_MAX] = {
@@ -52,6 +53,37 @@ const struct loss_desc losses[LOSS_MAX] = {
 		.of_calls = true,
 	},
 };
+
+const char *role__doing(unsigned int role)
+{
+	static const char *const names[ROLE_MAX] = {
+		[ROLE_WRITE] = "writing",
+		[ROLE_READ] = "reading",
+		[ROLE_SEND_SIGNAL] = "sending a signal",
+		[ROLE_RECEIVE_SIGNAL] = "receiving a signal",
+		[ROLE_PASS_FD] = "passing a descriptor",
+		[ROLE_TAKE_FD] = "taking a descriptor",
+		[ROLE_WAKE] = "waking",
+		[ROLE_WAIT] = "waiting",
+		[ROLE_ATTACH] = "attaching",
+		[ROLE_LOCK] = "locking",
+	};
+
+	return role < ROLE_MAX && names[role] ? names[role] : "unknown";
+}
+
+const char *amount__text(char buf[HUMAN_LEN], const struct gchan *c, uint64_t n)
+{
+	switch (mech__get(c->row.key.mech)->measured) {
+	case IN_OPS:
+		return "-";
+	case IN_PAGES:
+		snprintf(buf, HUMAN_LEN, "%" PRIu64 " page%s", n, n == 1 ? "" : "s");
+		return buf;
+	default:
+		return human__exact(buf, n);
+	}
+}
 
 const char *role__name(unsigned int role)
 {

@@ -7,6 +7,7 @@
 
 #include "../bpf/record.h"
 #include "graph.h"
+#include "human.h"
 
 struct loss_desc {
 	const char *key; /* in JSON */
@@ -16,6 +17,12 @@ struct loss_desc {
 };
 
 extern const struct loss_desc losses[LOSS_MAX];
+
+/* "writing" */
+const char *role__doing(unsigned int role);
+
+/* As much as that went through the channel: bytes, pages, or "-" where only calls count. */
+const char *amount__text(char buf[HUMAN_LEN], const struct gchan *c, uint64_t n);
 
 const char *role__name(unsigned int role);
 const char *certainty__name(enum certainty certainty);
