@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "facts.h"
@@ -37,6 +38,10 @@ void arena__create(const struct factory *f)
 	}
 	arena = map_arena(fd);
 	arena->fd = fd;
+	if (mapped_file(arena, &arena->dev, &arena->ino)) {
+		fprintf(stderr, "workload: cannot read /proc/self/maps\n");
+		_exit(1);
+	}
 	for (int r = 0; r < NR_ROLES; r++)
 		arena->totals[r].blocked = arena->totals[r].blocked_ns_min = UNKNOWN;
 }
@@ -55,9 +60,30 @@ void arena__free(void)
 	arena = NULL;
 }
 
-int chan__new(const char *name, const char *mechanism, int fd, const char *path)
+int mapped_file(const void *at, uint64_t *dev, uint64_t *ino)
 {
-	struct stat st;
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned long start, end, inode;
+	unsigned int major, minor;
+	char line[PATH_MAX + 128];
+	int err = -ENOENT;
+
+	while (maps && err && fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%lx-%lx %*s %*x %x:%x %lu", &start, &end, &major, &minor,
+			   &inode) != 5 ||
+		    start > (unsigned long)at || end <= (unsigned long)at)
+			continue;
+		*dev = makedev(major, minor);
+		*ino = inode;
+		err = 0;
+	}
+	if (maps)
+		fclose(maps);
+	return err;
+}
+
+int chan__add(const char *name, const char *mechanism, uint64_t dev, uint64_t ino)
+{
 	struct chan *c;
 	int chan;
 
@@ -67,15 +93,26 @@ int chan__new(const char *name, const char *mechanism, int fd, const char *path)
 	}
 	chan = __atomic_fetch_add(&arena->nr_chans, 1, __ATOMIC_SEQ_CST);
 	die_if(chan >= MAX_CHANS, "more than %d channels", MAX_CHANS);
-	die_if(fstat(fd, &st), "fstat: %s", strerror(errno));
 	c = &arena->chans[chan];
 	snprintf(c->name, sizeof(c->name), "%s", name);
 	snprintf(c->mechanism, sizeof(c->mechanism), "%s", mechanism);
-	snprintf(c->path, sizeof(c->path), "%s", path ? path : "");
-	c->dev = st.st_dev;
-	c->ino = st.st_ino;
-	c->capacity = fcntl(fd, F_GETPIPE_SZ);
-	c->highwater = UNKNOWN;
+	c->dev = dev;
+	c->ino = ino;
+	c->capacity = c->highwater = c->key = UNKNOWN;
+	return chan;
+}
+
+int chan__new(const char *name, const char *mechanism, int fd, const char *path)
+{
+	struct stat st;
+	int chan;
+
+	die_if(fstat(fd, &st), "fstat: %s", strerror(errno));
+	chan = chan__add(name, mechanism, st.st_dev, st.st_ino);
+	if (arena->totals_only)
+		return chan;
+	snprintf(arena->chans[chan].path, PATH_MAX, "%s", path ? path : "");
+	arena->chans[chan].capacity = fcntl(fd, F_GETPIPE_SZ);
 	return chan;
 }
 
@@ -138,6 +175,14 @@ void flow__add(int from, int to, int chan, uint64_t bytes, bool shared)
 	arena->flows[n] = (struct flow){
 		.from = from, .to = to, .chan = chan, .shared = shared, .bytes = bytes
 	};
+}
+
+void flow__add_ops(int from, int to, int chan, uint64_t ops)
+{
+	uint32_t n = __atomic_fetch_add(&arena->nr_flows, 1, __ATOMIC_SEQ_CST);
+
+	die_if(n >= MAX_FLOWS, "more than %d flows", MAX_FLOWS);
+	arena->flows[n] = (struct flow){ .from = from, .to = to, .chan = chan, .ops = ops };
 }
 
 /* ---- what follows from the counts, and whether it is consistent ---- */
@@ -300,6 +345,16 @@ static void write_chans(struct json *j)
 		json__str(j, "path", c->path[0] ? c->path : NULL);
 		json__num_or_null(j, "capacity", c->capacity);
 		json__num_or_null(j, "highwater", c->highwater);
+		if (c->label[0])
+			json__str(j, "label", c->label);
+		if (c->key != UNKNOWN)
+			json__num(j, "key", c->key);
+		if (c->ns)
+			json__num(j, "ns", c->ns);
+		if (c->offset)
+			json__num(j, "offset", c->offset);
+		if (c->unordered)
+			json__true(j, "unordered");
 		json__num(j, "leftover", c->leftover);
 		json__close(j, '}');
 	}
@@ -323,7 +378,18 @@ static void write_counts(struct json *j, const struct edge *e)
 
 static void write_edges(struct json *j)
 {
-	static const char *const roles[] = { [ROLE_READ] = "read", [ROLE_WRITE] = "write" };
+	static const char *const roles[] = {
+		[ROLE_READ] = "read",
+		[ROLE_WRITE] = "write",
+		[ROLE_ATTACH] = "attach",
+		[ROLE_WAIT] = "wait",
+		[ROLE_WAKE] = "wake",
+		[ROLE_LOCK] = "lock",
+		[ROLE_SEND_SIGNAL] = "send-signal",
+		[ROLE_RECEIVE_SIGNAL] = "receive-signal",
+		[ROLE_PASS_FD] = "pass-fd",
+		[ROLE_TAKE_FD] = "take-fd",
+	};
 
 	json__open(j, "edges", '[');
 	for (uint32_t i = 0; i < arena->nr_edges && !arena->totals_only; i++) {
@@ -350,6 +416,8 @@ static void write_flows(struct json *j)
 		json__str(j, "to", arena->procs[f->to].name);
 		json__str(j, "channel", arena->chans[f->chan].name);
 		json__num(j, "bytes", f->bytes);
+		if (f->ops)
+			json__num(j, "ops", f->ops);
 		json__str(j, "certainty", f->shared ? "shared" : "exact");
 		json__close(j, '}');
 	}
@@ -378,6 +446,10 @@ void facts__write(FILE *out)
 	json__str(&j, "workload", factory->name);
 	write_params(&j);
 	json__true(&j, "complete");
+	json__open(&j, "arena", '{');
+	json__num(&j, "dev", arena->dev);
+	json__num(&j, "ino", arena->ino);
+	json__close(&j, '}');
 	if (arena->totals_only)
 		write_totals(&j);
 	write_procs(&j);

@@ -18,7 +18,19 @@
 #define MAX_ERRNOS 6
 #define UNKNOWN (-1) /* shown as null */
 
-enum role { ROLE_READ, ROLE_WRITE, NR_ROLES };
+enum role {
+	ROLE_READ,
+	ROLE_WRITE,
+	ROLE_ATTACH,
+	ROLE_WAIT,
+	ROLE_WAKE,
+	ROLE_LOCK,
+	ROLE_SEND_SIGNAL,
+	ROLE_RECEIVE_SIGNAL,
+	ROLE_PASS_FD,
+	ROLE_TAKE_FD,
+	NR_ROLES
+};
 
 struct proc {
 	char name[16], comm[16];
@@ -36,6 +48,13 @@ struct chan {
 	int64_t capacity, highwater;
 	uint64_t leftover; /* bytes written that nobody read before all ends closed */
 	char path[PATH_MAX];
+	/* Of some mechanisms only. */
+	char label[64]; /* what it is called, without a path */
+	int64_t key; /* System V; UNKNOWN: none */
+	uint64_t ns; /* inode of the namespace that it belongs to; 0: none */
+	uint64_t offset; /* of a word in memory */
+	uint32_t remove; /* a System V object that must not be left behind */
+	uint32_t unordered; /* who woke whom is not known: only how many were */
 };
 
 struct edge {
@@ -53,13 +72,14 @@ struct edge {
 struct flow {
 	int32_t from, to, chan;
 	uint32_t shared;
-	uint64_t bytes;
+	uint64_t bytes, ops;
 };
 
 struct arena {
 	char values[MAX_PARAMS][MAX_VALUE];
 	char tmpdir[PATH_MAX];
 	int32_t fd; /* memfd, -1 without exec */
+	uint64_t dev, ino; /* of itself: shared memory that is none of the facts */
 	uint32_t failed; /* 1 failed, 2 skipped */
 	char error[256];
 	uint32_t turns[NR_TURNS];
@@ -79,10 +99,17 @@ void arena__create(const struct factory *f);
 void arena__attach(int fd);
 void arena__free(void);
 
+/* The file behind mapped memory; -ENOENT. */
+int mapped_file(const void *at, uint64_t *dev, uint64_t *ino);
+
 int chan__new(const char *name, const char *mechanism, int fd, const char *path);
+/* The same of one that has no descriptor. */
+int chan__add(const char *name, const char *mechanism, uint64_t dev, uint64_t ino);
 struct edge *edge__get(int proc, int chan, enum role role);
 void edge__count(struct edge *e, bool nonblock, long ret, int err);
 void flow__add(int from, int to, int chan, uint64_t bytes, bool shared);
+/* Where not bytes are what counts. */
+void flow__add_ops(int from, int to, int chan, uint64_t ops);
 
 /* Fill in the flows that follow from the counts; returns how many inconsistencies it told of. */
 int facts__finish(void);

@@ -13,7 +13,7 @@
 #include "ops.h"
 
 /* Threads of one process share its edges; the common case is the same channel as last time. */
-static struct edge *my_edge(int chan, enum role role)
+struct edge *edge__mine(int chan, enum role role)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	static __thread struct edge *last[NR_ROLES];
@@ -35,7 +35,7 @@ static ssize_t count(const struct end *e, enum role role, bool nonblock, ssize_t
 	int err = errno;
 
 	if (e->chan >= 0)
-		edge__count(my_edge(e->chan, role), nonblock, ret, err);
+		edge__count(edge__mine(e->chan, role), nonblock, ret, err);
 	errno = err;
 	return ret;
 }
@@ -92,7 +92,7 @@ ssize_t x_tee(const struct end *in, const struct end *out, size_t len, unsigned 
 	/* It consumes nothing: an operation of no bytes, and the bytes looked at beside it. */
 	count(in, ROLE_READ, nonblock, ret > 0 ? 0 : ret);
 	if (ret > 0 && !arena->totals_only)
-		__atomic_fetch_add(&my_edge(in->chan, ROLE_READ)->peeked, ret, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&edge__mine(in->chan, ROLE_READ)->peeked, ret, __ATOMIC_RELAXED);
 	return count(out, ROLE_WRITE, nonblock, ret);
 }
 
@@ -110,7 +110,7 @@ ssize_t x_sendfile(const struct end *out, const struct end *in, size_t len)
 
 /* ---- channels and their ends ---- */
 
-static void end__init(struct end *e, int fd, int chan)
+void end__init(struct end *e, int fd, int chan)
 {
 	int flags = fcntl(fd, F_GETFL);
 
@@ -139,15 +139,18 @@ int pipe__openf(struct end p[2], int flags, const char *fmt, ...)
 	return pipe__open(name, p, flags);
 }
 
-static void make_tmpdir(void)
+const char *tmpdir(void)
 {
 	const char *tmp = getenv("TMPDIR");
 	char dir[PATH_MAX];
 
+	if (arena->tmpdir[0])
+		return arena->tmpdir;
 	snprintf(dir, sizeof(dir), "%s/workload-XXXXXX", tmp && *tmp ? tmp : "/tmp");
 	die_if(!mkdtemp(dir), "mkdtemp %s: %s", dir, strerror(errno));
 	/* Canonical: the tracer finds the path in the kernel, where no symlink is left. */
 	die_if(!realpath(dir, arena->tmpdir), "realpath %s: %s", dir, strerror(errno));
+	return arena->tmpdir;
 }
 
 int fifo__make(const char *name, const char *file)
@@ -155,9 +158,7 @@ int fifo__make(const char *name, const char *file)
 	char path[PATH_MAX + 64];
 	int fd, chan;
 
-	if (!arena->tmpdir[0])
-		make_tmpdir();
-	snprintf(path, sizeof(path), "%s/%s", arena->tmpdir, file);
+	snprintf(path, sizeof(path), "%s/%s", tmpdir(), file);
 	die_if(mkfifo(path, 0600), "mkfifo %s: %s", path, strerror(errno));
 	/* O_PATH opens the name only: no end of the channel exists yet. */
 	fd = open(path, O_PATH | O_CLOEXEC);
@@ -176,9 +177,9 @@ void fifo__open(struct end *e, int chan, int flags)
 	end__init(e, fd, chan);
 	c->capacity = fcntl(fd, F_GETPIPE_SZ);
 	if (mode == O_RDONLY || mode == O_RDWR)
-		my_edge(chan, ROLE_READ);
+		edge__mine(chan, ROLE_READ);
 	if (mode == O_WRONLY || mode == O_RDWR)
-		my_edge(chan, ROLE_WRITE);
+		edge__mine(chan, ROLE_WRITE);
 }
 
 void fifo__unlink(int chan)

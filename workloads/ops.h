@@ -17,6 +17,13 @@ struct end {
 	bool nonblock;
 };
 
+/* From its flags. */
+void end__init(struct end *e, int fd, int chan);
+/* The calling process's own edge; its threads may ask at once. */
+struct edge *edge__mine(int chan, enum role role);
+/* The workload's own directory, without a symlink; removed at the end if it is empty. */
+const char *tmpdir(void);
+
 ssize_t x_read(const struct end *e, void *buf, size_t len);
 ssize_t x_write(const struct end *e, const void *buf, size_t len);
 ssize_t x_readv(const struct end *e, const struct iovec *iov, int n);

@@ -8,6 +8,9 @@ import lib
 from lib import Failure, check_equal, errors
 
 MECHANISMS = ("pipe", "fifo")
+MEMORY = ("mmap", "memfd", "futex")
+# An inode number alone does not tell which.
+ON_DEVICE = ("fifo", "posixshm", "mmap", "futex", "file")
 
 
 def factories():
@@ -42,18 +45,18 @@ def trace_workload(context, name, params=(), options=(), seconds=60, lossless=Tr
     return graph
 
 
-def against_facts(name, params):
+def against_facts(name, params, options):
     def run(t):
-        trace_workload(t, name, params.split())
+        trace_workload(t, name, params.split(), options)
     return run
 
 
-def register(prefix, variants):
+def register(prefix, variants, options=()):
     """A test for each factory of a mechanism with each of its parameters, or with none."""
     for name in sorted(set(factories()) | set(variants)):
         if name.startswith(prefix):
             for params in variants.get(name, [""]):
-                lib.test(" ".join([name] + params.split()))(against_facts(name, params))
+                lib.test(" ".join([name] + params.split()))(against_facts(name, params, options))
 
 
 def compare(graph, facts):
@@ -89,8 +92,10 @@ class Comparison:
 
     def differences(self):
         if "totals" in self.facts:
+            self.drop_arena()
             self.compare_totals(self.facts["totals"])
             return self.wrong
+        self.drop_arena()
         self.match_processes()
         self.match_channels()
         for fact in self.facts["edges"]:
@@ -119,11 +124,25 @@ class Comparison:
             if proc and parent:
                 self.equal(proc["parent"], parent["id"], fact["name"] + ": parent")
 
+    def drop_arena(self):
+        """The workload's own memory, in which its processes wait for each other."""
+        arena = self.facts["arena"]
+        mine = {i for i, c in self.graph.chans.items() if c["mechanism"] in MEMORY
+                and c["ino"] == arena["ino"] and same_device(c["dev"], arena["dev"])}
+        self.graph.drop_channels(mine)
+
+    def is_channel(self, fact, chan):
+        if chan["mechanism"] != fact["mechanism"] or chan["ino"] != fact["ino"]:
+            return False
+        if "ns" in fact:
+            return chan["namespace"] == fact["ns"]
+        if chan.get("offset", 0) != fact.get("offset", 0):
+            return False
+        return chan["mechanism"] not in ON_DEVICE or same_device(chan["dev"], fact["dev"])
+
     def match_channels(self):
         for fact in self.facts["channels"]:
-            found = [c for c in self.graph.chans.values()
-                     if c["mechanism"] == fact["mechanism"] and c["ino"] == fact["ino"]
-                     and (c["mechanism"] != "fifo" or same_device(c["dev"], fact["dev"]))]
+            found = [c for c in self.graph.chans.values() if self.is_channel(fact, c)]
             if len(found) > 1:  # an inode number used again: the one with edges of ours
                 found = [c for c in found if self.graph.edges_of(chan=c)] or found
             what = "%s %s" % (fact["mechanism"], fact["name"])
@@ -139,6 +158,8 @@ class Comparison:
                 self.equal(chan[key], fact[key], "%s: %s" % (what, key))
         if fact.get("path") is not None:
             self.equal(chan["path"], fact["path"], what + ": path")
+        if "key" in fact:
+            self.equal(chan["key"], fact["key"] or None, what + ": key")
         self.equal(chan.get("left_bytes", 0), fact.get("leftover", 0), what + ": left_bytes")
         self.equal(chan.get("found_bytes", 0), 0, what + ": found_bytes")
         self.equal(chan["preexisting"], False, what + ": preexisting")
@@ -191,24 +212,46 @@ class Comparison:
     # Flows
 
     def compare_flows(self):
+        facts, found, chans = self.flow_facts(), {}, {c["id"] for c in self.unordered()}
+        for flow in self.graph.flows:
+            key = (flow["from"], flow["to"], flow["channel"])
+            size, shared, ops = found.get(key, (0, 0, 0))
+            found[key] = (size + flow["bytes"], shared + flow.get("shared_bytes", 0),
+                          ops + flow["ops"])
+            if facts.get(key, (0, False))[1] and flow["certainty"] != "exact":
+                self.say("%s: certainty is %s, want exact" % (
+                    self.flow_name(key), flow["certainty"]))
+        for key in sorted(set(facts) | set(found)):
+            if key[2] in chans:
+                continue
+            size, sure, ops = facts.get(key, (0, False, 0))
+            self.compare_flow(key, (size, sure), found.get(key, (0, 0, 0))[:2])
+            if ops or not size:
+                self.equal(found.get(key, (0, 0, 0))[2], ops, self.flow_name(key) + " ops")
+
+    def flow_facts(self):
         facts = {}
         for fact in self.facts["flows"]:
             proc_from, proc_to = self.procs.get(fact["from"]), self.procs.get(fact["to"])
             chan = self.chans.get(fact["channel"])
             if proc_from and proc_to and chan:
                 key = (proc_from["id"], proc_to["id"], chan["id"])
-                size, sure = facts.get(key, (0, True))
-                facts[key] = (size + fact["bytes"], sure and fact["certainty"] == "exact")
-        found = {}
-        for flow in self.graph.flows:
-            key = (flow["from"], flow["to"], flow["channel"])
-            size, shared = found.get(key, (0, 0))
-            found[key] = (size + flow["bytes"], shared + flow.get("shared_bytes", 0))
-            if facts.get(key, (0, False))[1] and flow["certainty"] != "exact":
-                self.say("%s: certainty is %s, want exact" % (
-                    self.flow_name(key), flow["certainty"]))
-        for key in sorted(set(facts) | set(found)):
-            self.compare_flow(key, facts.get(key, (0, False)), found.get(key, (0, 0)))
+                size, sure, ops = facts.get(key, (0, True, 0))
+                facts[key] = (size + fact["bytes"], sure and fact["certainty"] == "exact",
+                              ops + fact.get("ops", 0))
+        return facts
+
+    def unordered(self):
+        """Channels of which the facts do not say who woke whom: each sleep has ended by somebody."""
+        chans = [self.chans[c["name"]] for c in self.facts["channels"]
+                 if c.get("unordered") and c["name"] in self.chans]
+        for chan in chans:
+            for edge in self.graph.edges_of(role="wait", chan=chan):
+                woken = sum(f["ops"] for f in self.graph.flows if f["channel"] == chan["id"]
+                            and f["to"] == edge["process"])
+                self.equal(woken, edge["blocked_ops"] - sum(errors(edge).values()),
+                           "%s: wakes of %s" % (chan["name"], self.graph.name(edge["process"])))
+        return chans
 
     def compare_flow(self, key, fact, found):
         (truth, sure), (size, shared) = fact, found

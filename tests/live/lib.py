@@ -234,6 +234,10 @@ def unwrap(table, key, what):
     return table[key]
 
 
+ROLES = ("read", "write", "attach", "wait", "wake", "lock", "send-signal", "receive-signal",
+         "pass-fd", "take-fd")
+
+
 class Graph:
     """The JSON graph of schema 1."""
 
@@ -257,6 +261,12 @@ class Graph:
             raise Failure("no output %s was written" % os.path.basename(path))
         except (ValueError, UnicodeDecodeError) as e:
             raise Failure("%s is not JSON: %s" % (os.path.basename(path), e))
+
+    def drop_channels(self, ids):
+        for i in ids:
+            del self.chans[i]
+        self.edges = [e for e in self.edges if e["channel"] not in ids]
+        self.flows = [f for f in self.flows if f["channel"] not in ids]
 
     def name(self, pid_id):
         if pid_id == OUTSIDE:
@@ -371,7 +381,7 @@ class Graph:
     def check_edge(self, edge):
         what = "edge %s %s %s" % (self.name(edge["process"]), edge["role"], edge["channel"])
         calls = edge["ops"] + sum(errors(edge).values())
-        check(edge["role"] in ("read", "write"), what + ": unknown role")
+        check(edge["role"] in ROLES, what + ": unknown role")
         check(not edge["bytes"] or edge["ops"], what + ": bytes without a call")
         check(edge["nonblocking_ops"] <= calls, what + ": more non-blocking calls than calls")
         check(edge["blocked_ops"] <= calls + edge.get("blocked_now", 0),
