@@ -7,7 +7,18 @@
 #include "path.bpf.h"
 #include "pipe.bpf.h"
 #include "table.bpf.h"
+#include "tcp.bpf.h"
 #include "unix.bpf.h"
+
+static __always_inline enum mech inet_key(__u64 sk, __u32 role, struct chan_key *key)
+{
+	switch (inet_protocol(sk)) {
+	case IPPROTO_TCP:
+		return tcp_key(sk, key);
+	default:
+		return MECH_NONE;
+	}
+}
 
 static __always_inline enum mech sock_key(__u64 file, __u32 role, struct chan_key *key)
 {
@@ -16,6 +27,9 @@ static __always_inline enum mech sock_key(__u64 file, __u32 role, struct chan_ke
 	switch (sk ? sock_family(sk) : 0) {
 	case AF_UNIX:
 		return unix_key(sk, role, key);
+	case AF_INET:
+	case AF_INET6:
+		return inet_key(sk, role, key);
 	default:
 		return MECH_NONE;
 	}
@@ -71,6 +85,9 @@ static __always_inline void chan_fill_row(struct chan_row *c, struct chan_key *k
 	case MECH_UNIX:
 		unix_fill(c, sock_of(file), role);
 		break;
+	case MECH_TCP:
+		tcp_fill(c, sock_of(file));
+		break;
 	}
 }
 
@@ -79,7 +96,13 @@ static __always_inline __u32 chan_end_of(struct chan_row *c, __u64 file)
 {
 	if (!(c->flags & CHAN_TWO_ENDS))
 		return 0;
-	return c->key.mech == MECH_UNIX ? unix_end(c, sock_of(file)) : 0;
+	switch (c->key.mech) {
+	case MECH_UNIX:
+		return unix_end(c, sock_of(file));
+	case MECH_TCP:
+		return tcp_end(c, sock_of(file));
+	}
+	return 0;
 }
 
 #define NO_ROOM (NO_ROW - 1)

@@ -108,6 +108,9 @@ int graph__handle(struct graph *g, const struct rec_hdr *rec);
 /* Derive and sort; the arrays above are valid from here on. Call once. */
 int graph__finish(struct graph *g);
 
+/* "127.0.0.1:80", for the caller to free. NULL: it has no address, or there is no memory. */
+char *graph__address(const struct chan_end *end);
+
 /* True if no event, edge or flow was lost. */
 bool graph__complete(const struct graph *g);
 

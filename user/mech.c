@@ -70,6 +70,22 @@ static const struct mech_desc mechs[MECH_MAX] = {
 		.color_name = "green",
 		.style = "solid",
 	},
+	[MECH_TCP] = {
+		.name = "tcp",
+		.help = "TCP connections, over IPv4 and IPv6",
+		.medium = "socket",
+		.unit = "byte stream",
+		.allows = "two-way",
+		.naming = "indirect",
+		.buffering = "bounded",
+		.scope = "any-host",
+		.naming_by = NAME_INET,
+		.types = 1U << (S_IFSOCK >> 12),
+		.display = "tcp:[%llu]",
+		.color = "#cc79a7",
+		.color_name = "purple",
+		.style = "solid",
+	},
 };
 
 const struct mech_desc *mech__get(uint32_t mech)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Names as the kernel side gives them, made into what a user expects. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,6 +95,31 @@ static char *unix_path(const struct chan_row *row)
 	return s;
 }
 
+char *graph__address(const struct chan_end *end)
+{
+	char host[INET6_ADDRSTRLEN], *s;
+	const bool six = end->family == AF_INET6;
+
+	if (!end->family || !inet_ntop(six ? AF_INET6 : AF_INET, end->addr, host, sizeof(host)))
+		return NULL;
+	return asprintf(&s, six ? "[%s]:%u" : "%s:%u", host, end->port) < 0 ? NULL : s;
+}
+
+/* A connection is called by both its addresses, a mailbox by its own. */
+static char *inet_name(const struct gchan *c)
+{
+	char *mine = graph__address(&c->row.ends[0]), *theirs, *s;
+
+	if (!mine || !(c->row.flags & CHAN_TWO_ENDS))
+		return mine;
+	theirs = graph__address(&c->row.ends[1]);
+	if (!theirs || asprintf(&s, "%s->%s", mine, theirs) < 0)
+		s = NULL;
+	free(mine);
+	free(theirs);
+	return s;
+}
+
 /* A connection without a name is called by its two sockets. */
 static char *ends_name(const struct gchan *c)
 {
@@ -119,6 +145,8 @@ int names_chan(struct gchan *c)
 	} else if (m->naming_by == NAME_UNIX && c->row.name_len) {
 		path = unix_path(&c->row);
 		name = path ? strdup(path) : NULL;
+	} else if (m->naming_by == NAME_INET && c->row.ends[0].family) {
+		name = inet_name(c);
 	} else if (c->row.flags & CHAN_TWO_ENDS) {
 		name = ends_name(c);
 	} else if (asprintf(&name, m->display, (unsigned long long)c->row.key.ino) < 0) {

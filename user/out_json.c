@@ -182,10 +182,17 @@ static void put_ends(struct json *j, const struct gchan *c)
 {
 	json__put_array(j, "ends");
 	for (int i = 0; c->row.flags & CHAN_TWO_ENDS && i < 2; i++) {
+		char *address = graph__address(&c->row.ends[i]);
+
 		json__object(j);
 		put_number_or_null(j, "ino", c->row.ends[i].ino, c->row.ends[i].ino);
-		json__put_null(j, "address");
+		if (address)
+			json__put_string(j, "address", address);
+		else
+			json__put_null(j, "address");
+		put_number_or_null(j, "netns", c->row.ends[i].netns, c->row.ends[i].netns);
 		json__close(j);
+		free(address);
 	}
 	json__close(j);
 }

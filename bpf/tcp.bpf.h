@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * TCP connections. Addresses do not tell them apart: the same ones are used again and in several
+ * network namespaces, and both ends may see other ones (NAT). The two initial sequence numbers do:
+ * each end keeps them, as it counts what it sent and received from there.
+ */
+#ifndef IPCTRACE_TCP_BPF_H
+#define IPCTRACE_TCP_BPF_H
+
+#include "inet.bpf.h"
+
+#define TCP_SYN_SENT 2
+#define TCP_CLOSE 7
+#define TCP_LISTEN 10
+
+/*
+ * Was it accepted, or did it connect? Sockets made for a SYN keep the interface that it came in by
+ * where datagram sockets keep the one for multicast, which cannot be set on a stream.
+ */
+static __always_inline bool tcp_is_passive(__u64 sk)
+{
+	__u64 six = PEEK_ADDR(struct inet_sock, sk, pinet6);
+
+	if (PEEK(struct inet_sock, sk, mc_index))
+		return true;
+	return sock_family(sk) == AF_INET6 && six && PEEK(struct ipv6_pinfo, six, mcast_oif);
+}
+
+struct tcp_seqs {
+	__u32 mine, theirs; /* sequence number of the first byte, each way */
+};
+
+/* The SYN counts as acknowledged at the end that sent the first one only. */
+static __always_inline struct tcp_seqs tcp_look(__u64 sk, bool passive)
+{
+	struct tcp_seqs s = {};
+
+	s.mine = PEEK(struct tcp_sock, sk, snd_una) -
+		 (__u32)PEEK(struct tcp_sock, sk, bytes_acked) + !passive;
+	s.theirs = PEEK(struct tcp_sock, sk, rcv_nxt) -
+		   (__u32)PEEK(struct tcp_sock, sk, bytes_received);
+	return s;
+}
+
+static __always_inline bool tcp_is_still(__u64 sk)
+{
+	return !PEEK(struct sock, sk, sk_lock.owned) &&
+	       !PEEK(struct sock, sk, sk_lock.slock.rlock.raw_lock.val.counter);
+}
+
+#define TCP_LOOKS 8
+
+/* Counters change two at a time under a lock that is not held here: they are looked at twice. */
+static __noinline __u64 tcp_pair(__u64 sk)
+{
+	bool passive = tcp_is_passive(sk);
+	struct tcp_seqs s, again;
+
+	for (int i = 0; i < TCP_LOOKS; i++) {
+		bool still = tcp_is_still(sk);
+
+		s = tcp_look(sk, passive);
+		again = tcp_look(sk, passive);
+		if (still && tcp_is_still(sk) && s.mine == again.mine && s.theirs == again.theirs)
+			break;
+	}
+	if (s.mine < s.theirs)
+		return (__u64)s.mine << 32 | s.theirs;
+	return (__u64)s.theirs << 32 | s.mine;
+}
+
+/* MECH_NONE: it is not connected, or not yet. */
+static __always_inline enum mech tcp_key(__u64 sk, struct chan_key *key)
+{
+	__u32 state = PEEK(struct sock_common, sk, skc_state);
+
+	if (state == TCP_SYN_SENT || state == TCP_LISTEN ||
+	    !PEEK(struct sock_common, sk, skc_dport))
+		return MECH_NONE;
+	/* Reset, it is still the connection that it was; one that never was has seen nothing. */
+	if (state == TCP_CLOSE && !PEEK(struct tcp_sock, sk, rcv_nxt))
+		return MECH_NONE;
+	key->ino = tcp_pair(sk);
+	return MECH_TCP;
+}
+
+/* Both ends in one socket: what a port gets that connects to itself. */
+static __always_inline bool tcp_is_self(const struct chan_key *key)
+{
+	return key->ino >> 32 == (__u32)key->ino;
+}
+
+/* End 0 is who connected. */
+static __always_inline void tcp_fill(struct chan_row *c, __u64 sk)
+{
+	__u32 end = tcp_is_passive(sk);
+
+	if (!tcp_is_self(&c->key))
+		c->flags |= CHAN_TWO_ENDS;
+	inet_local(&c->ends[end & 1], sk);
+	inet_remote(&c->ends[!end], sk);
+}
+
+/* Which end the socket is. */
+static __always_inline __u32 tcp_end(struct chan_row *c, __u64 sk)
+{
+	__u32 end = tcp_is_passive(sk);
+	struct chan_end *me = &c->ends[end & 1];
+
+	if (!me->ino) {
+		inet_local(me, sk);
+		me->ino = sock_ino(sk);
+	}
+	return end;
+}
+
+#endif
