@@ -185,6 +185,23 @@ void flow__add_ops(int from, int to, int chan, uint64_t ops)
 	arena->flows[n] = (struct flow){ .from = from, .to = to, .chan = chan, .ops = ops };
 }
 
+void flow__add_pages(int from, int to, int chan, uint64_t pages)
+{
+	uint32_t n = __atomic_load_n(&arena->nr_flows, __ATOMIC_SEQ_CST);
+
+	for (uint32_t i = 0; i < n && i < MAX_FLOWS; i++) {
+		struct flow *f = &arena->flows[i];
+
+		if (f->to == to && f->from == from && f->chan == chan && f->pages) {
+			f->pages += pages;
+			return;
+		}
+	}
+	n = __atomic_fetch_add(&arena->nr_flows, 1, __ATOMIC_SEQ_CST);
+	die_if(n >= MAX_FLOWS, "more than %d flows", MAX_FLOWS);
+	arena->flows[n] = (struct flow){ .from = from, .to = to, .chan = chan, .pages = pages };
+}
+
 /* ---- what follows from the counts, and whether it is consistent ---- */
 
 static uint64_t edge__failed(const struct edge *e)
@@ -247,6 +264,17 @@ static int check_flows(int chan, uint64_t read)
 		       : wrong("flows do not add up to what was read", arena->chans[chan].name);
 }
 
+/* Memory: nothing is used up by reading it, and what was touched says where it came from. */
+static bool is_memory(const struct chan *c)
+{
+	static const char *const kinds[] = { "shm", "posixshm", "memfd", "mmap", "vm" };
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
+		if (!strcmp(c->mechanism, kinds[i]))
+			return true;
+	return false;
+}
+
 static int finish_channel(int chan)
 {
 	const struct chan *c = &arena->chans[chan];
@@ -254,6 +282,8 @@ static int finish_channel(int chan)
 	uint64_t written, read;
 	bool told = false;
 
+	if (is_memory(c))
+		return 0;
 	writers = movers(chan, ROLE_WRITE, &writer, &written);
 	readers = movers(chan, ROLE_READ, &reader, &read);
 	if (written != read + c->leftover)
@@ -374,6 +404,8 @@ static void write_counts(struct json *j, const struct edge *e)
 	json__num_or_null(j, "blocked_ns_min", e->blocked_ns_min);
 	if (e->peeked)
 		json__num(j, "peeked_bytes", e->peeked);
+	if (e->pages)
+		json__num(j, "pages", e->pages);
 }
 
 static void write_edges(struct json *j)
@@ -418,6 +450,8 @@ static void write_flows(struct json *j)
 		json__num(j, "bytes", f->bytes);
 		if (f->ops)
 			json__num(j, "ops", f->ops);
+		if (f->pages)
+			json__num(j, "pages", f->pages);
 		json__str(j, "certainty", f->shared ? "shared" : "exact");
 		json__close(j, '}');
 	}

@@ -16,6 +16,7 @@
 #define MAX_EDGES 8192
 #define MAX_FLOWS 8192
 #define MAX_ERRNOS 6
+#define MAX_PLACES 256 /* pages of one channel of shared memory that are used */
 #define UNKNOWN (-1) /* shown as null */
 
 enum role {
@@ -55,6 +56,7 @@ struct chan {
 	uint64_t offset; /* of a word in memory */
 	uint32_t remove; /* a System V object that must not be left behind */
 	uint32_t unordered; /* who woke whom is not known: only how many were */
+	int32_t writers[MAX_PLACES]; /* process + 1 that touched that page last to write */
 };
 
 struct edge {
@@ -62,6 +64,7 @@ struct edge {
 	enum role role;
 	uint32_t ready;
 	uint64_t ops, bytes, peeked, nonblocking;
+	uint64_t pages; /* of memory, touched by a fault */
 	int64_t blocked, blocked_ns_min;
 	struct {
 		int32_t err;
@@ -72,7 +75,7 @@ struct edge {
 struct flow {
 	int32_t from, to, chan;
 	uint32_t shared;
-	uint64_t bytes, ops;
+	uint64_t bytes, ops, pages;
 };
 
 struct arena {
@@ -110,6 +113,8 @@ void edge__count(struct edge *e, bool nonblock, long ret, int err);
 void flow__add(int from, int to, int chan, uint64_t bytes, bool shared);
 /* Where not bytes are what counts. */
 void flow__add_ops(int from, int to, int chan, uint64_t ops);
+/* By the reader itself only. */
+void flow__add_pages(int from, int to, int chan, uint64_t pages);
 
 /* Fill in the flows that follow from the counts; returns how many inconsistencies it told of. */
 int facts__finish(void);

@@ -16,6 +16,8 @@
 extern const struct factory pipe_factories[], pipe_life_factories[];
 extern const struct factory pipe_many_factories[], pipe_splice_factories[];
 extern const struct factory fifo_factories[];
+extern const struct factory shm_factories[], posixshm_factories[], memfd_factories[];
+extern const struct factory mmap_factories[];
 
 /* clang-format off */
 const struct factory *const factory_tables[] = {
@@ -24,6 +26,10 @@ const struct factory *const factory_tables[] = {
 	pipe_many_factories,
 	pipe_splice_factories,
 	fifo_factories,
+	shm_factories,
+	posixshm_factories,
+	memfd_factories,
+	mmap_factories,
 	NULL
 };
 /* clang-format on */

@@ -207,6 +207,7 @@ void run_cleanup(void)
 	for (uint32_t i = 0; i < arena->nr_chans; i++)
 		if (arena->chans[i].path[0])
 			unlink(arena->chans[i].path);
+	memory_cleanup();
 	if (arena->tmpdir[0])
 		rmdir(arena->tmpdir);
 }

@@ -89,5 +89,6 @@ uint64_t now_ns(void);
 void *xmalloc(size_t size);
 void run_setup(unsigned int deadline);
 void run_cleanup(void);
+void memory_cleanup(void); /* System V segments that are left */
 
 #endif
