@@ -116,8 +116,33 @@ int chan__new(const char *name, const char *mechanism, int fd, const char *path)
 	return chan;
 }
 
-/* Two processes never make the same edge; the threads of one are locked by the caller. */
+void conn__set_end(int chan, int end, int fd)
+{
+	struct stat st;
+
+	if (arena->totals_only)
+		return;
+	die_if(fstat(fd, &st), "fstat: %s", strerror(errno));
+	arena->chans[chan].ends[end] = st.st_ino;
+}
+
+int conn__new(const char *name, const char *mechanism, int fd)
+{
+	int chan = chan__add(name, mechanism, 0, 0);
+
+	if (!arena->totals_only)
+		arena->chans[chan].two_ends = 1;
+	conn__set_end(chan, 0, fd);
+	return chan;
+}
+
 struct edge *edge__get(int proc, int chan, enum role role)
+{
+	return edge__at(proc, chan, role, 0);
+}
+
+/* Two processes never make the same edge; the threads of one are locked by the caller. */
+struct edge *edge__at(int proc, int chan, enum role role, uint32_t end)
 {
 	uint32_t n = __atomic_load_n(&arena->nr_edges, __ATOMIC_SEQ_CST);
 	struct edge *e;
@@ -125,7 +150,7 @@ struct edge *edge__get(int proc, int chan, enum role role)
 	for (uint32_t i = 0; i < n && i < MAX_EDGES; i++) {
 		e = &arena->edges[i];
 		if (__atomic_load_n(&e->ready, __ATOMIC_SEQ_CST) && e->proc == proc &&
-		    e->chan == chan && e->role == role)
+		    e->chan == chan && e->role == role && e->end == end)
 			return e;
 	}
 	n = __atomic_fetch_add(&arena->nr_edges, 1, __ATOMIC_SEQ_CST);
@@ -134,6 +159,7 @@ struct edge *edge__get(int proc, int chan, enum role role)
 	*e = (struct edge){ .proc = proc,
 			    .chan = chan,
 			    .role = role,
+			    .end = end,
 			    .blocked = UNKNOWN,
 			    .blocked_ns_min = UNKNOWN };
 	__atomic_store_n(&e->ready, 1, __ATOMIC_SEQ_CST);
@@ -220,7 +246,7 @@ static int wrong(const char *what, const char *name)
 }
 
 /* Who moved bytes in this role; the last one's index in *one. */
-static int movers(int chan, enum role role, int *one, uint64_t *bytes)
+static int movers(int chan, enum role role, uint32_t end, int *one, uint64_t *bytes)
 {
 	int n = 0;
 
@@ -228,7 +254,7 @@ static int movers(int chan, enum role role, int *one, uint64_t *bytes)
 	for (uint32_t i = 0; i < arena->nr_edges; i++) {
 		const struct edge *e = &arena->edges[i];
 
-		if (e->chan != chan || e->role != role || !e->bytes)
+		if (e->chan != chan || e->role != role || e->end != end || !e->bytes)
 			continue;
 		*bytes += e->bytes;
 		*one = e->proc;
@@ -238,18 +264,34 @@ static int movers(int chan, enum role role, int *one, uint64_t *bytes)
 }
 
 /* One end alone: the flows are plain, each mover's own bytes from or to it. */
-static void plain_flows(int chan, enum role many, int one)
+static void plain_flows(int chan, enum role many, uint32_t end, int one)
 {
 	for (uint32_t i = 0; i < arena->nr_edges; i++) {
 		const struct edge *e = &arena->edges[i];
 
-		if (e->chan != chan || e->role != many || !e->bytes)
+		if (e->chan != chan || e->role != many || e->end != end || !e->bytes)
 			continue;
 		if (many == ROLE_READ)
 			flow__add(one, e->proc, chan, e->bytes, false);
 		else
 			flow__add(e->proc, one, chan, e->bytes, false);
 	}
+}
+
+/* One direction of a channel: from an end to an end. told: its flows are known already. */
+static void finish_lane(int chan, uint32_t from, uint32_t to, bool told, uint64_t sums[2])
+{
+	int writer = -1, reader = -1, writers, readers;
+	uint64_t written, read;
+
+	writers = movers(chan, ROLE_WRITE, from, &writer, &written);
+	readers = movers(chan, ROLE_READ, to, &reader, &read);
+	sums[0] += written;
+	sums[1] += read;
+	if (!told && writers == 1)
+		plain_flows(chan, ROLE_READ, to, writer);
+	else if (!told && readers == 1 && !arena->chans[chan].leftover)
+		plain_flows(chan, ROLE_WRITE, from, reader);
 }
 
 static int check_flows(int chan, uint64_t read)
@@ -278,25 +320,22 @@ static bool is_memory(const struct chan *c)
 static int finish_channel(int chan)
 {
 	const struct chan *c = &arena->chans[chan];
-	int writer = -1, reader = -1, writers, readers, bad = 0;
-	uint64_t written, read;
+	uint64_t sums[2] = { 0 }; /* written, read */
 	bool told = false;
+	int bad = 0;
 
 	if (is_memory(c))
 		return 0;
-	writers = movers(chan, ROLE_WRITE, &writer, &written);
-	readers = movers(chan, ROLE_READ, &reader, &read);
-	if (written != read + c->leftover)
-		bad += wrong("written is not read + left over", c->name);
-	if (c->highwater > c->capacity || c->highwater > (int64_t)written)
-		bad += wrong("more bytes in it than fit", c->name);
 	for (uint32_t i = 0; i < arena->nr_flows; i++)
 		told |= arena->flows[i].chan == chan;
-	if (!told && writers == 1)
-		plain_flows(chan, ROLE_READ, writer);
-	else if (!told && readers == 1 && !c->leftover)
-		plain_flows(chan, ROLE_WRITE, reader);
-	return bad + check_flows(chan, read);
+	finish_lane(chan, 0, c->two_ends, told, sums);
+	if (c->two_ends)
+		finish_lane(chan, 1, 0, told, sums);
+	if (!c->to_all && sums[0] != sums[1] + c->leftover)
+		bad += wrong("written is not read + left over", c->name);
+	if (c->highwater > c->capacity || c->highwater > (int64_t)sums[0])
+		bad += wrong("more bytes in it than fit", c->name);
+	return bad + check_flows(chan, sums[1]);
 }
 
 static int finish_edge(struct edge *e)
@@ -361,6 +400,17 @@ static void write_procs(struct json *j)
 	json__close(j, ']');
 }
 
+static void write_ends(struct json *j, const struct chan *c)
+{
+	json__open(j, "ends", '[');
+	for (int i = 0; i < 2; i++) {
+		json__open(j, NULL, '{');
+		json__num(j, "ino", c->ends[i]);
+		json__close(j, '}');
+	}
+	json__close(j, ']');
+}
+
 static void write_chans(struct json *j)
 {
 	json__open(j, "channels", '[');
@@ -386,6 +436,8 @@ static void write_chans(struct json *j)
 		if (c->unordered)
 			json__true(j, "unordered");
 		json__num(j, "leftover", c->leftover);
+		if (c->two_ends)
+			write_ends(j, c);
 		json__close(j, '}');
 	}
 	json__close(j, ']');
@@ -431,6 +483,8 @@ static void write_edges(struct json *j)
 		json__str(j, "process", arena->procs[e->proc].name);
 		json__str(j, "channel", arena->chans[e->chan].name);
 		json__str(j, "role", roles[e->role]);
+		if (arena->chans[e->chan].two_ends)
+			json__num(j, "end", e->end);
 		write_counts(j, e);
 		json__close(j, '}');
 	}

@@ -50,6 +50,10 @@ struct chan {
 	uint64_t leftover; /* bytes written that nobody read before all ends closed */
 	char path[PATH_MAX];
 	/* Of some mechanisms only. */
+	uint64_t ends[2]; /* of a connection: the inodes of its sockets */
+	uint32_t two_ends;
+	uint32_t to_all; /* every reader gets all of it */
+	uint32_t tag; /* the workload's own */
 	char label[64]; /* what it is called, without a path */
 	int64_t key; /* System V; UNKNOWN: none */
 	uint64_t ns; /* inode of the namespace that it belongs to; 0: none */
@@ -62,6 +66,7 @@ struct chan {
 struct edge {
 	int32_t proc, chan;
 	enum role role;
+	uint32_t end; /* of the channel, if it has two */
 	uint32_t ready;
 	uint64_t ops, bytes, peeked, nonblocking;
 	uint64_t pages; /* of memory, touched by a fault */
@@ -108,7 +113,11 @@ int mapped_file(const void *at, uint64_t *dev, uint64_t *ino);
 int chan__new(const char *name, const char *mechanism, int fd, const char *path);
 /* The same of one that has no descriptor. */
 int chan__add(const char *name, const char *mechanism, uint64_t dev, uint64_t ino);
+/* A connection: what is written at one end is read at the other. fd: of end 0, if it has a socket. */
+int conn__new(const char *name, const char *mechanism, int fd);
+void conn__set_end(int chan, int end, int fd);
 struct edge *edge__get(int proc, int chan, enum role role);
+struct edge *edge__at(int proc, int chan, enum role role, uint32_t end);
 void edge__count(struct edge *e, bool nonblock, long ret, int err);
 void flow__add(int from, int to, int chan, uint64_t bytes, bool shared);
 /* Where not bytes are what counts. */

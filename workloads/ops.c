@@ -13,7 +13,7 @@
 #include "ops.h"
 
 /* Threads of one process share its edges; the common case is the same channel as last time. */
-struct edge *edge__mine(int chan, enum role role)
+static struct edge *mine_at(int chan, enum role role, uint32_t end)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	static __thread struct edge *last[NR_ROLES];
@@ -21,13 +21,23 @@ struct edge *edge__mine(int chan, enum role role)
 
 	if (arena->totals_only)
 		return &arena->totals[role];
-	if (e && e->chan == chan && e->proc == self)
+	if (e && e->chan == chan && e->proc == self && e->end == end)
 		return e;
 	pthread_mutex_lock(&lock);
-	e = edge__get(self, chan, role);
+	e = edge__at(self, chan, role, end);
 	pthread_mutex_unlock(&lock);
 	last[role] = e;
 	return e;
+}
+
+struct edge *edge__mine(int chan, enum role role)
+{
+	return mine_at(chan, role, 0);
+}
+
+struct edge *end__edge(const struct end *e, enum role role)
+{
+	return mine_at(e->chan, role, e->side);
 }
 
 static ssize_t count(const struct end *e, enum role role, bool nonblock, ssize_t ret)
@@ -35,7 +45,7 @@ static ssize_t count(const struct end *e, enum role role, bool nonblock, ssize_t
 	int err = errno;
 
 	if (e->chan >= 0)
-		edge__count(edge__mine(e->chan, role), nonblock, ret, err);
+		edge__count(end__edge(e, role), nonblock, ret, err);
 	errno = err;
 	return ret;
 }
@@ -92,7 +102,7 @@ ssize_t x_tee(const struct end *in, const struct end *out, size_t len, unsigned 
 	/* It consumes nothing: an operation of no bytes, and the bytes looked at beside it. */
 	count(in, ROLE_READ, nonblock, ret > 0 ? 0 : ret);
 	if (ret > 0 && !arena->totals_only)
-		__atomic_fetch_add(&edge__mine(in->chan, ROLE_READ)->peeked, ret, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&end__edge(in, ROLE_READ)->peeked, ret, __ATOMIC_RELAXED);
 	return count(out, ROLE_WRITE, nonblock, ret);
 }
 

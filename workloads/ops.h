@@ -15,12 +15,14 @@ struct end {
 	int fd;
 	int chan;
 	bool nonblock;
+	uint32_t side; /* of a channel with two ends */
 };
 
 /* From its flags. */
 void end__init(struct end *e, int fd, int chan);
 /* The calling process's own edge; its threads may ask at once. */
 struct edge *edge__mine(int chan, enum role role);
+struct edge *end__edge(const struct end *e, enum role role);
 /* The workload's own directory, without a symlink; removed at the end if it is empty. */
 const char *tmpdir(void);
 

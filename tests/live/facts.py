@@ -132,7 +132,14 @@ class Comparison:
         self.graph.drop_channels(mine)
 
     def is_channel(self, fact, chan):
-        if chan["mechanism"] != fact["mechanism"] or chan["ino"] != fact["ino"]:
+        if chan["mechanism"] != fact["mechanism"]:
+            return False
+        if "ends" in fact:
+            return sorted(e["ino"] or 0 for e in chan["ends"]) == sorted(
+                e["ino"] for e in fact["ends"])
+        if not fact["ino"] and fact.get("label"):
+            return chan["name"] == fact["label"]
+        if chan["ino"] != fact["ino"]:
             return False
         if "ns" in fact:
             return chan["namespace"] == fact["ns"]
@@ -173,13 +180,21 @@ class Comparison:
         what = "%s %s %s" % (fact["process"], fact["role"], fact["channel"])
         found = [e for e in self.graph.edges
                  if e["process"] == proc["id"] and e["channel"] == chan["id"]
-                 and e["role"] == fact["role"]]
+                 and e["role"] == fact["role"] and e["end"] == self.end_of(fact, chan)]
         if not found:
             if fact["ops"] or fact["errors"] or fact.get("peeked_bytes"):
                 self.say(what + ": edge is missing")
             return
         self.known_edges.add(id(found[0]))
         self.compare_counts(what, fact, found[0])
+
+    def end_of(self, fact, chan):
+        """The graph's number for the end that the facts mean."""
+        if "end" not in fact:
+            return None
+        channel = next(c for c in self.facts["channels"] if c["name"] == fact["channel"])
+        inode = channel["ends"][fact["end"]]["ino"]
+        return [e["ino"] or 0 for e in chan["ends"]].index(inode)
 
     def compare_counts(self, what, fact, edge):
         for key in ("ops", "bytes", "nonblocking_ops"):
