@@ -91,6 +91,7 @@ struct arena {
 	uint32_t failed; /* 1 failed, 2 skipped */
 	char error[256];
 	uint32_t turns[NR_TURNS];
+	uint32_t scratch[256]; /* whatever the processes of a factory share */
 	uint32_t nr_procs, nr_chans, nr_edges, nr_flows;
 	uint32_t totals_only; /* too many processes to list: add up in totals[] */
 	uint64_t total_procs, total_chans;

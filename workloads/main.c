@@ -18,6 +18,7 @@ extern const struct factory pipe_many_factories[], pipe_splice_factories[];
 extern const struct factory fifo_factories[];
 extern const struct factory shm_factories[], posixshm_factories[], memfd_factories[];
 extern const struct factory mmap_factories[];
+extern const struct factory sem_factories[], sem_many_factories[];
 
 /* clang-format off */
 const struct factory *const factory_tables[] = {
@@ -30,6 +31,8 @@ const struct factory *const factory_tables[] = {
 	posixshm_factories,
 	memfd_factories,
 	mmap_factories,
+	sem_factories,
+	sem_many_factories,
 	NULL
 };
 /* clang-format on */

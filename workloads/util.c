@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "facts.h"
+#include "sync.h"
 
 int self;
 const struct factory *factory;
@@ -208,6 +209,7 @@ void run_cleanup(void)
 		if (arena->chans[i].path[0])
 			unlink(arena->chans[i].path);
 	memory_cleanup();
+	sync__cleanup();
 	if (arena->tmpdir[0])
 		rmdir(arena->tmpdir);
 }
