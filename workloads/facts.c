@@ -99,6 +99,7 @@ int chan__add(const char *name, const char *mechanism, uint64_t dev, uint64_t in
 	c->dev = dev;
 	c->ino = ino;
 	c->capacity = c->highwater = c->key = UNKNOWN;
+	c->capacity_messages = c->highwater_messages = UNKNOWN;
 	return chan;
 }
 
@@ -164,6 +165,19 @@ struct edge *edge__at(int proc, int chan, enum role role, uint32_t end)
 			    .blocked_ns_min = UNKNOWN };
 	__atomic_store_n(&e->ready, 1, __ATOMIC_SEQ_CST);
 	return e;
+}
+
+void edge__tag(struct edge *e, int64_t tag)
+{
+	uint32_t i = 0;
+
+	while (i < e->nr_tags && e->tags[i].tag != tag)
+		i++;
+	die_if(i == MAX_TAGS, "more than %d types or priorities on one edge", MAX_TAGS);
+	if (i == e->nr_tags)
+		e->nr_tags++;
+	e->tags[i].tag = tag;
+	e->tags[i].n++;
 }
 
 static void count_error(struct edge *e, int err)
@@ -290,7 +304,8 @@ static void finish_lane(int chan, uint32_t from, uint32_t to, bool told, uint64_
 	sums[1] += read;
 	if (!told && writers == 1)
 		plain_flows(chan, ROLE_READ, to, writer);
-	else if (!told && readers == 1 && !arena->chans[chan].leftover)
+	else if (!told && readers == 1 && !arena->chans[chan].leftover &&
+		 !arena->chans[chan].truncated)
 		plain_flows(chan, ROLE_WRITE, from, reader);
 }
 
@@ -331,8 +346,8 @@ static int finish_channel(int chan)
 	finish_lane(chan, 0, c->two_ends, told, sums);
 	if (c->two_ends)
 		finish_lane(chan, 1, 0, told, sums);
-	if (!c->to_all && sums[0] != sums[1] + c->leftover)
-		bad += wrong("written is not read + left over", c->name);
+	if (!c->to_all && sums[0] != sums[1] + c->leftover + c->truncated)
+		bad += wrong("written is not read + left over + cut off", c->name);
 	if (c->highwater > c->capacity || c->highwater > (int64_t)sums[0])
 		bad += wrong("more bytes in it than fit", c->name);
 	return bad + check_flows(chan, sums[1]);
@@ -438,6 +453,12 @@ static void write_chans(struct json *j)
 		json__num(j, "leftover", c->leftover);
 		if (c->two_ends)
 			write_ends(j, c);
+		if (c->capacity_messages != UNKNOWN)
+			json__num(j, "capacity_messages", c->capacity_messages);
+		if (c->highwater_messages != UNKNOWN)
+			json__num(j, "highwater_messages", c->highwater_messages);
+		if (c->truncated)
+			json__num(j, "truncated_bytes", c->truncated);
 		json__close(j, '}');
 	}
 	json__close(j, ']');
@@ -458,6 +479,20 @@ static void write_counts(struct json *j, const struct edge *e)
 		json__num(j, "peeked_bytes", e->peeked);
 	if (e->pages)
 		json__num(j, "pages", e->pages);
+}
+
+static void write_tags(struct json *j, const struct edge *e)
+{
+	char tag[24];
+
+	if (!e->nr_tags)
+		return;
+	json__open(j, strcmp(arena->chans[e->chan].mechanism, "mq") ? "types" : "priorities", '{');
+	for (uint32_t i = 0; i < e->nr_tags; i++) {
+		snprintf(tag, sizeof(tag), "%lld", (long long)e->tags[i].tag);
+		json__num(j, tag, e->tags[i].n);
+	}
+	json__close(j, '}');
 }
 
 static void write_edges(struct json *j)
@@ -486,6 +521,7 @@ static void write_edges(struct json *j)
 		if (arena->chans[e->chan].two_ends)
 			json__num(j, "end", e->end);
 		write_counts(j, e);
+		write_tags(j, e);
 		json__close(j, '}');
 	}
 	json__close(j, ']');

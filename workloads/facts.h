@@ -17,6 +17,7 @@
 #define MAX_FLOWS 8192
 #define MAX_ERRNOS 6
 #define MAX_PLACES 256 /* pages of one channel of shared memory that are used */
+#define MAX_TAGS 8
 #define UNKNOWN (-1) /* shown as null */
 
 enum role {
@@ -59,6 +60,8 @@ struct chan {
 	uint64_t ns; /* inode of the namespace that it belongs to; 0: none */
 	uint64_t offset; /* of a word in memory */
 	uint32_t remove; /* a System V object that must not be left behind */
+	int64_t capacity_messages, highwater_messages;
+	uint64_t truncated; /* bytes of messages, cut off by receivers that had no room */
 	uint32_t unordered; /* who woke whom is not known: only how many were */
 	int32_t writers[MAX_PLACES]; /* process + 1 that touched that page last to write */
 };
@@ -75,6 +78,11 @@ struct edge {
 		int32_t err;
 		uint64_t n;
 	} errors[MAX_ERRNOS];
+	uint32_t nr_tags;
+	struct {
+		int64_t tag; /* type or priority of messages */
+		uint64_t n;
+	} tags[MAX_TAGS];
 };
 
 struct flow {
@@ -120,6 +128,8 @@ void conn__set_end(int chan, int end, int fd);
 struct edge *edge__get(int proc, int chan, enum role role);
 struct edge *edge__at(int proc, int chan, enum role role, uint32_t end);
 void edge__count(struct edge *e, bool nonblock, long ret, int err);
+/* A message of that type or priority went through it. */
+void edge__tag(struct edge *e, int64_t tag);
 void flow__add(int from, int to, int chan, uint64_t bytes, bool shared);
 /* Where not bytes are what counts. */
 void flow__add_ops(int from, int to, int chan, uint64_t ops);

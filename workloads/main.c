@@ -19,6 +19,7 @@ extern const struct factory fifo_factories[];
 extern const struct factory shm_factories[], posixshm_factories[], memfd_factories[];
 extern const struct factory mmap_factories[];
 extern const struct factory sem_factories[], sem_many_factories[];
+extern const struct factory msg_factories[], mq_factories[];
 
 /* clang-format off */
 const struct factory *const factory_tables[] = {
@@ -33,6 +34,8 @@ const struct factory *const factory_tables[] = {
 	mmap_factories,
 	sem_factories,
 	sem_many_factories,
+	msg_factories,
+	mq_factories,
 	NULL
 };
 /* clang-format on */

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <mqueue.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -9,7 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ipc.h>
+#include <sys/msg.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -203,11 +207,26 @@ void run_setup(unsigned int deadline)
 	alarm(deadline);
 }
 
+/* What outlives its processes must not outlive the run. */
+static void chan_cleanup(const struct chan *c)
+{
+	struct stat ns;
+
+	if (!strcmp(c->mechanism, "msg")) {
+		/* In another ipc namespace, that id is somebody else's. */
+		if (c->remove && !stat("/proc/self/ns/ipc", &ns) && ns.st_ino == c->ns)
+			msgctl(c->ino, IPC_RMID, NULL);
+	} else if (!strcmp(c->mechanism, "mq")) {
+		mq_unlink(c->path);
+	} else if (c->path[0]) {
+		unlink(c->path);
+	}
+}
+
 void run_cleanup(void)
 {
 	for (uint32_t i = 0; i < arena->nr_chans; i++)
-		if (arena->chans[i].path[0])
-			unlink(arena->chans[i].path);
+		chan_cleanup(&arena->chans[i]);
 	memory_cleanup();
 	sync__cleanup();
 	if (arena->tmpdir[0])
