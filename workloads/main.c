@@ -20,6 +20,7 @@ extern const struct factory shm_factories[], posixshm_factories[], memfd_factori
 extern const struct factory mmap_factories[];
 extern const struct factory sem_factories[], sem_many_factories[];
 extern const struct factory msg_factories[], mq_factories[];
+extern const struct factory tcp_factories[];
 
 /* clang-format off */
 const struct factory *const factory_tables[] = {
@@ -36,6 +37,7 @@ const struct factory *const factory_tables[] = {
 	sem_many_factories,
 	msg_factories,
 	mq_factories,
+	tcp_factories,
 	NULL
 };
 /* clang-format on */

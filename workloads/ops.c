@@ -238,7 +238,13 @@ void end__mark_leftover(const struct end *e)
 
 void edge__set_blocked(int proc, int chan, enum role role, int64_t blocked, int64_t ns_min)
 {
-	struct edge *e = edge__get(proc, chan, role);
+	edge__set_blocked_at(proc, chan, role, 0, blocked, ns_min);
+}
+
+void edge__set_blocked_at(int proc, int chan, enum role role, uint32_t end, int64_t blocked,
+			  int64_t ns_min)
+{
+	struct edge *e = edge__at(proc, chan, role, end);
 
 	e->blocked = blocked;
 	e->blocked_ns_min = ns_min;

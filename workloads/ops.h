@@ -54,6 +54,8 @@ uint64_t end__mark_fill(const struct end *e);
 /* Say how many bytes are about to be thrown away by the last close. */
 void end__mark_leftover(const struct end *e);
 void edge__set_blocked(int proc, int chan, enum role role, int64_t blocked, int64_t ns_min);
+void edge__set_blocked_at(int proc, int chan, enum role role, uint32_t end, int64_t blocked,
+			  int64_t ns_min);
 
 /* A patterned stream; both return the bytes. Reading goes on to the end of file. */
 void pattern__fill(void *buf, size_t len, uint32_t seed, uint64_t offset);

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""TCP connections: every workload against its facts."""
+from facts import register
+
+VARIANTS = {
+    "tcp-echo": ["", "how=send family=v6", "how=msg family=mapped", "how=iov family=dual",
+                 "reply=1000000 rounds=2"],
+    "tcp-half-close": ["", "family=v6 reply=0", "bytes=0", "bytes=1M chunk=65536 rchunk=1000"],
+    "tcp-reset": ["", "take=0 family=v6", "mode=linger"],
+    "tcp-unused": ["", "family=v6"],
+    "tcp-nonblock": ["", "how=dontwait chunk=100000"],
+    "tcp-wait": ["", "chunk=1 calls=50"],
+}
+
+register("tcp-", VARIANTS)
