@@ -157,7 +157,7 @@ struct chan_row {
 	/* Of both again. */
 	struct chan_end ends[2];
 	__u32 low_end; /* the kernel side's own: which end has the lower address */
-	__u32 _pad2;
+	__s32 sysv_key; /* System V: what it was made with; key.dev is the namespace's inode */
 };
 
 #define EDGE_ERRS 3
@@ -191,7 +191,8 @@ struct edge_row {
 	__u64 peeked_bytes; /* looked at but not consumed: tee(2), MSG_PEEK */
 	__u8 end; /* of the channel, if it has two */
 	__u8 _pad1[7];
-	__u64 _pad[6];
+	__u64 pages; /* of shared memory, touched for the first time after it was attached */
+	__u64 _pad[5];
 };
 
 /* Who got whose bytes; kept by ledgers only. On other channels the edges say it. */
@@ -205,6 +206,7 @@ struct flow_key {
 struct flow_val {
 	__u64 ops; /* reads that got something of it */
 	__u64 bytes;
+	__u64 pages; /* of shared memory, that one wrote to and the other read then */
 };
 
 enum loss {
@@ -217,6 +219,7 @@ enum loss {
 	LOSS_RING_PROC = 6, /* lifecycle records that found the ring full */
 	LOSS_RING_OP = 7, /* per-operation records that found the ring full */
 	LOSS_STRAY = 8, /* calls that slept on a file which was another one when they ended */
+	LOSS_PAGE = 9, /* touches of shared pages that were not looked at, or had no room */
 	LOSS_MAX,
 };
 

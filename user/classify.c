@@ -72,7 +72,7 @@ static bool several(uint32_t relations)
 
 static bool used(const struct edge *e)
 {
-	return e->e.ops || e->e.blocked_ops || e->e.blocked_now;
+	return e->e.ops || e->e.pages || e->e.blocked_ops || e->e.blocked_now;
 }
 
 /* Only edges of real processes: a folded one has lost its relations, see fold.c. */
@@ -147,7 +147,8 @@ static bool any_bytes(const struct chan *c)
 {
 	const struct edge *e;
 
-	for_each_edges(list, c) list_for_each(e, list, by_chan) if (e->e.bytes) return true;
+	for_each_edges(list, c)
+		list_for_each(e, list, by_chan) if (e->e.bytes || e->e.pages) return true;
 	return false;
 }
 

@@ -45,7 +45,7 @@ int flow_add(struct graph *g, struct chan *c, const struct gflow *add)
 {
 	struct flow *f = flow_find(g, c, add->from, add->to);
 
-	if (!add->ops && !add->bytes && !add->shared_bytes)
+	if (!add->ops && !add->bytes && !add->shared_bytes && !add->pages)
 		return 0;
 	if (!f) {
 		f = calloc(1, sizeof(*f));
@@ -58,6 +58,7 @@ int flow_add(struct graph *g, struct chan *c, const struct gflow *add)
 	}
 	f->f.ops += add->ops;
 	f->f.bytes += add->bytes;
+	f->f.pages += add->pages;
 	f->f.shared_bytes += add->shared_bytes;
 	if (add->certainty > f->f.certainty)
 		f->f.certainty = add->certainty;
@@ -386,13 +387,13 @@ static int take_open(struct ctx *x, uint64_t outside)
 	return err;
 }
 
-static void find_two_way(struct ctx *x)
+static void find_two_way(struct graph *g, struct chan *c)
 {
 	const struct flow *f;
 
-	list_for_each(f, &x->c->flows, by_chan)
-		if (f->f.from != f->f.to && flow_find(x->g, x->c, f->f.to, f->f.from))
-			x->c->two_way = true;
+	list_for_each(f, &c->flows, by_chan)
+		if (f->f.from != f->f.to && flow_find(g, c, f->f.to, f->f.from))
+			c->two_way = true;
 }
 
 /* Who got all its bytes from one, got them by all its reads, however the ledger came to know. */
@@ -452,7 +453,7 @@ static int resolve_lane(struct graph *g, struct chan *c, unsigned int end)
 		err = take_outside(&x, &outside);
 	if (!err)
 		err = take_open(&x, outside);
-	find_two_way(&x);
+	find_two_way(g, c);
 	return err;
 }
 
@@ -468,12 +469,14 @@ static int take_rows(struct graph *g, struct chan *c)
 			.to = &r->to->p,
 			.ops = r->ops,
 			.bytes = r->bytes,
+			.pages = r->pages,
 			.certainty = r->from_key == PROC_SHARED ? CERTAIN_SHARED : CERTAIN_EXACT,
 		};
 
 		if (!err)
 			err = flow_add(g, c, &f);
 	}
+	find_two_way(g, c);
 	return err;
 }
 

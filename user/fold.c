@@ -127,6 +127,7 @@ static int merge_edge(struct edge *to, const struct edge *from)
 	a->bytes += b->bytes;
 	a->nonblocking_ops += b->nonblocking_ops;
 	a->peeked_bytes += b->peeked_bytes;
+	a->pages += b->pages;
 	a->blocked_ops += b->blocked_ops;
 	a->blocked_ns += b->blocked_ns;
 	a->blocked_now += b->blocked_now;

@@ -51,6 +51,7 @@ struct gedge {
 	enum role role;
 	unsigned int end; /* of the channel, if it has two */
 	uint64_t ops, bytes, nonblocking_ops, peeked_bytes;
+	uint64_t pages; /* of memory: at least so many were touched */
 	uint64_t blocked_ops, blocked_ns, max_blocked_ns;
 	uint64_t blocked_now; /* threads that still slept when the trace ended */
 	uint64_t first_ns, last_ns;
@@ -69,6 +70,7 @@ struct gflow {
 	struct gproc *from, *to; /* never NULL: somebody unknown is the node graph->outside */
 	struct gchan *chan;
 	uint64_t ops, bytes, shared_bytes;
+	uint64_t pages; /* of memory: at least so many, that from wrote to before to read them */
 	enum certainty certainty;
 };
 

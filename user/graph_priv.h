@@ -57,7 +57,7 @@ struct ledger_row {
 	struct proc *from; /* NULL: a special one */
 	struct proc *to;
 	struct chan *chan;
-	uint64_t ops, bytes;
+	uint64_t ops, bytes, pages;
 	struct list by_chan, by_from, by_to;
 };
 

@@ -69,6 +69,7 @@ int ledger_add(struct graph *g, const struct flow_key *key, const struct flow_va
 		return -ENOMEM;
 	r->ops += val->ops;
 	r->bytes += val->bytes;
+	r->pages += val->pages;
 	return 0;
 }
 
@@ -90,6 +91,7 @@ static int move(struct graph *g, struct ledger_row *r, uint32_t from_key, struct
 		return -ENOMEM;
 	into->ops += r->ops;
 	into->bytes += r->bytes;
+	into->pages += r->pages;
 	ledger_free_row(g, r);
 	return 0;
 }

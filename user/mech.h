@@ -18,7 +18,7 @@ struct mech_desc {
 	const char *naming; /* "direct", "indirect" */
 	const char *buffering; /* "zero", "bounded", "unbounded" */
 	const char *scope; /* "same-host", "any-host" */
-	enum { NAME_NONE, NAME_PATH, NAME_UNIX, NAME_INET } naming_by; /* see names.c */
+	enum { NAME_NONE, NAME_PATH, NAME_LEAF, NAME_UNIX, NAME_INET } naming_by; /* see names.c */
 	enum {
 		FLOWS_BYTES,
 		FLOWS_ROWS
@@ -27,7 +27,8 @@ struct mech_desc {
 		IN_BYTES,
 		IN_OPS,
 		IN_PAGES
-	} measured; /* what the bytes of edges and flows stand for */
+	} measured; /* what of edges and flows counts; pages beside bytes, if there are any */
+	bool in_ipcns; /* System V: has a key, and an id that means something in its namespace only */
 	uint32_t types; /* bit per S_IFMT >> 12: what files that can be one are; 0: none is one */
 	/* What users call a channel without a name: printf format of one unsigned long long, the inode. */
 	const char *display;

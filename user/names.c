@@ -142,6 +142,9 @@ int names_chan(struct gchan *c)
 	} else if (m->naming_by == NAME_PATH && c->row.name_len) {
 		path = names_path(c->row.name, c->row.name_len, PATH_LEN, c->row.flags & CHAN_CUT);
 		name = path ? strdup(path) : NULL;
+	} else if (m->naming_by == NAME_LEAF && c->row.name_len) {
+		/* In no directory that anybody could look into. */
+		name = strndup(c->row.name, PATH_LEN);
 	} else if (m->naming_by == NAME_UNIX && c->row.name_len) {
 		path = unix_path(&c->row);
 		name = path ? strdup(path) : NULL;

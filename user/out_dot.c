@@ -311,20 +311,22 @@ static bool is_io(const struct gedge *e)
 
 static void put_edge_label(FILE *f, const struct gedge *e, bool brief, double width)
 {
-	char n[HUMAN_LEN], calls[HUMAN_LEN];
+	char n[HUMAN_LEN], calls[HUMAN_LEN], amount[AMOUNT_LEN];
 
 	if (e->holder) {
 		fputs(brief ? "" : "open", f);
 		return;
 	}
-	if (is_io(e))
+	if (e->pages)
+		fputs(amount__text(amount, e->chan, e->bytes, e->pages), f);
+	else if (is_io(e))
 		fputs(human__bytes(n, e->bytes), f);
 	else
 		fprintf(f, "%s ×%s", role__name(e->role), human__count(n, e->ops));
 	/* Where lines go anywhere, labels are in each other's way. */
 	if (brief)
 		return;
-	if (is_io(e))
+	if (is_io(e) && (e->ops || !e->pages))
 		fprintf(f, "\\n%s call%s", human__count(calls, e->ops), e->ops == 1 ? "" : "s");
 	if (e->peeked_bytes)
 		fprintf(f, "\\n%s peeked", human__bytes(n, e->peeked_bytes));
@@ -341,12 +343,15 @@ static void put_edge_label(FILE *f, const struct gedge *e, bool brief, double wi
 static int put_edge_tooltip(FILE *f, const struct gedge *e)
 {
 	char *label = proc__label(e->proc);
-	char a[HUMAN_LEN], b[HUMAN_LEN];
+	char a[HUMAN_LEN], b[HUMAN_LEN], amount[AMOUNT_LEN];
 
 	if (!label)
 		return -ENOMEM;
 	escape__dot_label(f, label);
-	if (is_io(e))
+	if (e->pages)
+		fprintf(f, " %ss %s", role__name(e->role),
+			amount__text(amount, e->chan, e->bytes, e->pages));
+	else if (is_io(e))
 		fprintf(f, " %ss %s in %s calls", role__name(e->role), human__exact(a, e->bytes),
 			human__count(b, e->ops));
 	else
@@ -364,7 +369,7 @@ static int put_edge(struct out *o, const struct gedge *e)
 	const struct dot_plan *p = o->priv;
 	const bool writes = e->role % 2 == 0;
 	const bool two_ends = e->chan->row.flags & CHAN_TWO_ENDS;
-	const double width = pen_width(p, e->bytes);
+	const double width = pen_width(p, e->bytes + (e->pages << 12));
 	FILE *f = o->f;
 	int err;
 
@@ -380,7 +385,7 @@ static int put_edge(struct out *o, const struct gedge *e)
 	if (!dot_plan__same_row(p, o->g, e))
 		fputs(" constraint=false", f);
 	/* Nothing went there. */
-	if (is_io(e) ? !e->bytes : !e->ops)
+	if (is_io(e) ? !e->bytes && !e->pages : !e->ops)
 		fputs(" arrowhead=empty", f);
 	if (e->role >= ROLE_ATTACH)
 		fputs(" dir=none", f);
@@ -395,6 +400,8 @@ static int put_edge(struct out *o, const struct gedge *e)
 		put_number(f, "end", e->end);
 	put_number(f, "ops", e->ops);
 	put_number(f, "bytes", e->bytes);
+	if (m->measured == IN_PAGES)
+		put_number(f, "pages", e->pages);
 	put_number(f, "blocked_ops", e->blocked_ops);
 	put_number(f, "blocked_ns", e->blocked_ns);
 	fputs(e->holder ? " holder=true]\n" : "]\n", f);

@@ -201,15 +201,18 @@ static int put_chan(struct out *o, const struct gchan *c)
 {
 	struct priv *p = o->priv;
 	struct json *j = &p->j;
+	const struct mech_desc *m = mech__get(c->row.key.mech);
 	const uint64_t in = p->in[c->index] + c->row.found_bytes, out = p->out[c->index];
 
 	enter(o, S_CHANNELS);
 	json__object(j);
 	json__put_string(j, "id", c->id);
-	json__put_string(j, "mechanism", mech__get(c->row.key.mech)->name);
+	json__put_string(j, "mechanism", m->name);
 	json__put_string(j, "name", c->name ? c->name : "");
 	json__put_string(j, "path", c->path);
-	json__put_null(j, "key");
+	put_number_or_null(j, "key", m->in_ipcns && c->row.sysv_key, (uint32_t)c->row.sysv_key);
+	if (m->in_ipcns)
+		json__put_u64(j, "namespace", c->row.key.dev);
 	put_number_or_null(j, "capacity", c->row.capacity, c->row.capacity);
 	put_number_or_null(j, "highwater", c->row.capacity, c->row.highwater);
 	put_ends(j, c);
@@ -225,7 +228,8 @@ static int put_chan(struct out *o, const struct gchan *c)
 	json__put_u64(j, "dev", c->row.key.dev);
 	json__put_u64(j, "ino", c->row.key.ino);
 	json__put_u64(j, "found_bytes", c->row.found_bytes);
-	json__put_u64(j, "left_bytes", in > out ? in - out : 0);
+	/* Reading memory takes nothing away. */
+	json__put_u64(j, "left_bytes", in > out && m->measured != IN_PAGES ? in - out : 0);
 	json__put_u64(j, "count", c->count);
 	json__put_bool(j, "cut", c->row.flags & CHAN_CUT);
 	json__close(j);
@@ -267,6 +271,8 @@ static int put_edge(struct out *o, const struct gedge *e)
 	json__put_u64(j, "last_ns", e->last_ns);
 	json__put_u64(j, "blocked_now", e->blocked_now);
 	json__put_u64(j, "peeked_bytes", e->peeked_bytes);
+	if (mech__get(e->chan->row.key.mech)->measured == IN_PAGES)
+		json__put_u64(j, "pages", e->pages);
 	json__put_bool(j, "holder", e->holder);
 	json__close(j);
 	return 0;
@@ -284,6 +290,8 @@ static int put_flow(struct out *o, const struct gflow *f)
 	json__put_string(j, "channel", f->chan->id);
 	json__put_u64(j, "ops", f->ops);
 	json__put_u64(j, "bytes", f->bytes);
+	if (mech__get(f->chan->row.key.mech)->measured == IN_PAGES)
+		json__put_u64(j, "pages", f->pages);
 	json__put_string(j, "certainty", certainty__name(f->certainty));
 	json__put_u64(j, "shared_bytes", f->shared_bytes);
 	json__close(j);

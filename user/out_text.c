@@ -59,7 +59,7 @@ static const struct column proc_columns[] = {
 
 /* What went through a channel, and who could have used it. */
 struct traffic {
-	uint64_t bytes[ROLE_MAX];
+	uint64_t bytes[ROLE_MAX], pages[ROLE_MAX];
 	size_t users[ROLE_MAX];
 	const struct gproc *first[ROLE_MAX];
 	size_t nr_flows;
@@ -136,6 +136,7 @@ static void count_traffic(struct priv *p, const struct graph *g)
 		struct traffic *t = &p->traffic[e->chan->index];
 
 		t->bytes[e->role] += e->bytes;
+		t->pages[e->role] += e->pages;
 		if (!t->users[e->role]++)
 			t->first[e->role] = e->proc;
 		t->used |= !e->holder;
@@ -308,7 +309,7 @@ static int put_chan(struct out *o, const struct gchan *c)
 {
 	struct priv *p = o->priv;
 	const struct traffic *t = &p->traffic[c->index];
-	char n[HUMAN_LEN];
+	char n[HUMAN_LEN], amount[AMOUNT_LEN];
 	int err;
 
 	if (t->nr_flows)
@@ -319,9 +320,9 @@ static int put_chan(struct out *o, const struct gchan *c)
 	err = add_users(p->idle, t, ROLE_WRITE);
 	if (!err)
 		err = add_users(p->idle, t, ROLE_READ);
-	if (t->bytes[ROLE_WRITE])
+	if (t->bytes[ROLE_WRITE] || t->pages[ROLE_WRITE])
 		table__addf(p->idle, "%s written, none read",
-			    amount__text(n, c, t->bytes[ROLE_WRITE]));
+			    amount__text(amount, c, t->bytes[ROLE_WRITE], t->pages[ROLE_WRITE]));
 	else if (c->row.found_bytes && !t->bytes[ROLE_READ])
 		table__addf(p->idle, "%s lay in it all the time",
 			    human__exact(n, c->row.found_bytes));
@@ -382,7 +383,7 @@ static void add_waited(struct priv *p, const struct graph *g, const struct gproc
 static int put_flow(struct out *o, const struct gflow *f)
 {
 	struct priv *p = o->priv;
-	char n[HUMAN_LEN];
+	char n[HUMAN_LEN], amount[AMOUNT_LEN];
 	int err;
 
 	if (p->shown_above && f->bytes + f->shared_bytes <= p->shown_above) {
@@ -396,7 +397,7 @@ static int put_flow(struct out *o, const struct gflow *f)
 		err = add_label(p->flows, "-> ", f->to);
 	table__add(p->flows, mech__get(f->chan->row.key.mech)->name);
 	add_chan(p->flows, f->chan);
-	table__add(p->flows, amount__text(n, f->chan, f->bytes));
+	table__add(p->flows, amount__text(amount, f->chan, f->bytes, f->pages));
 	table__add(p->flows, human__count(n, f->ops));
 	add_waited(p, o->g, f->from, f->chan, 0);
 	add_waited(p, o->g, f->to, f->chan, 1);

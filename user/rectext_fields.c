@@ -72,6 +72,7 @@ static const struct field chan_fields[] = {
 	TEXT("name", rec_chan, row.name, row.name_len),
 	NUM("ino0", rec_chan, row.ends[0].ino),
 	NUM("ino1", rec_chan, row.ends[1].ino),
+	NUM("key", rec_chan, row.sysv_key),
 	{ 0 },
 };
 
@@ -84,6 +85,7 @@ static const struct field edge_fields[] = {
 	NUM("bytes", rec_edge, row.bytes),
 	NUM("nonblocking", rec_edge, row.nonblocking_ops),
 	NUM("peeked", rec_edge, row.peeked_bytes),
+	NUM("pages", rec_edge, row.pages),
 	NUM("first", rec_edge, row.first_ns),
 	NUM("last", rec_edge, row.last_ns),
 	NUM("blocked", rec_edge, row.blocked_ops),
@@ -103,6 +105,7 @@ static const struct field flow_fields[] = {
 	WORD("to", PROCESS, rec_flow, key.to, NULL),
 	NUM("ops", rec_flow, val.ops),
 	NUM("bytes", rec_flow, val.bytes),
+	NUM("pages", rec_flow, val.pages),
 	NUM("end", rec_flow, key.end),
 	{ 0 },
 };
@@ -120,6 +123,7 @@ static const struct field lost_fields[] = {
 	NUM("ring-proc", rec_lost, causes[LOSS_RING_PROC]),
 	NUM("ring-op", rec_lost, causes[LOSS_RING_OP]),
 	NUM("stray", rec_lost, causes[LOSS_STRAY]),
+	NUM("page", rec_lost, causes[LOSS_PAGE]),
 	{ 0 },
 };
 

@@ -289,6 +289,7 @@ static void add_edge(struct gedge *a, const struct gedge *b)
 	a->bytes += b->bytes;
 	a->nonblocking_ops += b->nonblocking_ops;
 	a->peeked_bytes += b->peeked_bytes;
+	a->pages += b->pages;
 	a->blocked_ops += b->blocked_ops;
 	a->blocked_ns += b->blocked_ns;
 	a->blocked_now += b->blocked_now;
@@ -343,6 +344,7 @@ static int put_flow(struct ctx *x, const struct gflow *one)
 	if (f) {
 		f->ops += one->ops;
 		f->bytes += one->bytes;
+		f->pages += one->pages;
 		f->shared_bytes += one->shared_bytes;
 		if (f->certainty < one->certainty)
 			f->certainty = one->certainty;

@@ -52,6 +52,11 @@ const struct loss_desc losses[LOSS_MAX] = {
 		.text = "calls whose file was not seen",
 		.of_calls = true,
 	},
+	[LOSS_PAGE] = {
+		.key = "page",
+		.text = "touches of shared pages not counted",
+		.of_events = true,
+	},
 };
 
 const char *role__doing(unsigned int role)
@@ -72,16 +77,20 @@ const char *role__doing(unsigned int role)
 	return role < ROLE_MAX && names[role] ? names[role] : "unknown";
 }
 
-const char *amount__text(char buf[HUMAN_LEN], const struct gchan *c, uint64_t n)
+const char *amount__text(char buf[AMOUNT_LEN], const struct gchan *c, uint64_t bytes,
+			 uint64_t pages)
 {
+	char n[HUMAN_LEN];
+
 	switch (mech__get(c->row.key.mech)->measured) {
 	case IN_OPS:
 		return "-";
 	case IN_PAGES:
-		snprintf(buf, HUMAN_LEN, "%" PRIu64 " page%s", n, n == 1 ? "" : "s");
-		return buf;
+		snprintf(buf, AMOUNT_LEN, "%" PRIu64 " page%s%s%s", pages, pages == 1 ? "" : "s",
+			 bytes ? ", " : "", bytes ? human__exact(n, bytes) : "");
+		return pages || !bytes ? buf : human__exact(buf, bytes);
 	default:
-		return human__exact(buf, n);
+		return human__exact(buf, bytes);
 	}
 }
 

@@ -22,7 +22,9 @@ extern const struct loss_desc losses[LOSS_MAX];
 const char *role__doing(unsigned int role);
 
 /* As much as that went through the channel: bytes, pages, or "-" where only calls count. */
-const char *amount__text(char buf[HUMAN_LEN], const struct gchan *c, uint64_t n);
+#define AMOUNT_LEN (2 * HUMAN_LEN)
+const char *amount__text(char buf[AMOUNT_LEN], const struct gchan *c, uint64_t bytes,
+			 uint64_t pages);
 
 const char *role__name(unsigned int role);
 const char *certainty__name(enum certainty certainty);
