@@ -32,6 +32,7 @@ enum kind {
 	KIND_accept = 19, /* returns an fd */
 	KIND_send = 20, /* no calls' kinds: where on_send and on_recv stand */
 	KIND_recv = 21,
+	KIND_mmsg = 22, /* the same of on_mmsg */
 	KIND_MAX,
 };
 
@@ -42,6 +43,7 @@ enum kind {
 	HANDLER(fcntl)    \
 	HANDLER(send)     \
 	HANDLER(recv)     \
+	HANDLER(mmsg)     \
 	HANDLER(rare)
 
 #ifdef __NR_open

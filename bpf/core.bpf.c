@@ -45,6 +45,10 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	case KIND_recvmsg:
 		JUMP(recv);
 		break;
+	case KIND_sendmmsg:
+	case KIND_recvmmsg:
+		JUMP(mmsg);
+		break;
 	default:
 		JUMP(rare);
 	}

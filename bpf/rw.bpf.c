@@ -7,6 +7,7 @@
 #define SPLICE_F_NONBLOCK 2
 #define MSG_PEEK 2
 #define MSG_DONTWAIT 0x40
+#define MSG_ERRQUEUE 0x2000
 
 struct call {
 	struct task_struct *task;
@@ -137,6 +138,8 @@ int BPF_PROG(on_recv, struct pt_regs *regs, long ret)
 {
 	__u32 flags = call_arg(regs, kind_of(regs) == KIND_recvfrom ? 3 : 2);
 
+	if (flags & MSG_ERRQUEUE)
+		return 0; /* what the kernel says of what was sent */
 	return one_file(regs, ret, ROLE_READ, flags_of_msg(flags));
 }
 

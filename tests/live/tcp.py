@@ -3,7 +3,7 @@
 from facts import register
 
 VARIANTS = {
-    "tcp-echo": ["", "how=send family=v6", "how=msg family=mapped", "how=iov family=dual",
+    "tcp-echo": ["", "how=mmsg", "how=send family=v6", "how=msg family=mapped", "how=iov family=dual",
                  "reply=1000000 rounds=2"],
     "tcp-half-close": ["", "family=v6 reply=0", "bytes=0", "bytes=1M chunk=65536 rchunk=1000"],
     "tcp-reset": ["", "take=0 family=v6", "mode=linger"],

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/* sendmmsg(2) and recvmmsg(2): several messages in a call, each with an address of its own. */
+#include "call.bpf.h"
+
+#define MMSG_MAX 1024 /* UIO_MAXIOV: the kernel takes no more */
+
+struct mmsg {
+	__u64 file, msgs; /* in user memory */
+	__s64 ret;
+	__u32 fd, role, flags;
+	bool named; /* they can go to different places */
+	bool noted; /* the call slept: the first message's channel was taken then */
+};
+
+/* The message's channel and edge into ts->acts[0]. */
+static __always_inline bool mmsg_act(struct mmsg *m, struct task_state *ts,
+				     const struct mmsghdr *msg)
+{
+	struct act *a = &ts->acts[0];
+
+	if (m->named && msg->msg_hdr.msg_name && msg->msg_hdr.msg_namelen)
+		return act_to(a, ts, m->file, (__u64)msg->msg_hdr.msg_name,
+			      msg->msg_hdr.msg_namelen);
+	return act_on(a, ts, m->file, m->fd, m->role);
+}
+
+static long mmsg_step(__u32 i, struct mmsg *m)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	bool noted = m->noted && !i;
+	struct mmsghdr msg = {};
+
+	if (!ts || bpf_probe_read_user(&msg, sizeof(msg), (void *)(m->msgs + i * sizeof(msg))))
+		return 1;
+	if (!noted && !mmsg_act(m, ts, &msg))
+		return 0;
+	ts->acts[0].flags |= m->flags;
+	if (!noted)
+		ts->seen++;
+	act_end(&ts->acts[0], ts, m->ret < 0 ? m->ret : msg.msg_len, i ? 0 : ts->slept[0]);
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_mmsg, struct pt_regs *regs, long ret)
+{
+	bool send = kind_of(regs) == KIND_sendmmsg;
+	struct mmsg m = {
+		.msgs = call_arg(regs, 1),
+		.ret = ret,
+		.fd = call_arg(regs, 0),
+		.role = send ? ROLE_WRITE : ROLE_READ,
+		.flags = flags_of_msg(call_arg(regs, 3)),
+	};
+	struct call c;
+
+	m.file = file_of(bpf_get_current_task_btf(), m.fd);
+	if (!ret || !may_be_channel(m.file) || !call_begin(&c, regs))
+		return 0;
+	if (send)
+		m.flags &= ~ACT_PEEK;
+	m.named = send && is_datagrams(m.file);
+	m.noted = c.noted;
+	c.ts->call = 0;
+	bpf_loop(ret < 0 ? 1 : ret & (2 * MMSG_MAX - 1), mmsg_step, &m, 0);
+	return 0;
+}
