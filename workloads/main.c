@@ -21,6 +21,8 @@ extern const struct factory mmap_factories[];
 extern const struct factory sem_factories[], sem_many_factories[];
 extern const struct factory msg_factories[], mq_factories[];
 extern const struct factory tcp_factories[];
+extern const struct factory futex_factories[], futex_lib_factories[];
+extern const struct factory lock_factories[];
 
 /* clang-format off */
 const struct factory *const factory_tables[] = {
@@ -38,6 +40,9 @@ const struct factory *const factory_tables[] = {
 	msg_factories,
 	mq_factories,
 	tcp_factories,
+	futex_factories,
+	futex_lib_factories,
+	lock_factories,
 	NULL
 };
 /* clang-format on */
