@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * The system calls that are followed, and as what: CALL(name, kind). When such a call sleeps,
- * core.bpf.c takes its files by its kind; when it returns, program on_KIND runs, or on_rare for those
- * that are not among the HANDLERS.
+ * core.bpf.c takes its files by its kind; when it returns, program on_io or on_rare runs.
  */
 #ifndef IPCTRACE_CALLS_H
 #define IPCTRACE_CALLS_H
@@ -21,7 +20,7 @@ enum kind {
 	KIND_fcntl = 8, /* (fd, cmd, ...) */
 	KIND_preadv2 = 9, /* (fd, iov, n, lo, hi, flags) */
 	KIND_pwritev2 = 10,
-	KIND_rare = 11, /* no call's kind, but where on_rare stands */
+	KIND_io = 11, /* no call's kinds, but where on_io */
 	KIND_sendto = 12, /* (fd, buf, len, flags, name, namelen) */
 	KIND_recvfrom = 13,
 	KIND_sendmsg = 14, /* (fd, msg, flags) */
@@ -30,20 +29,12 @@ enum kind {
 	KIND_recvmmsg = 17,
 	KIND_connect = 18, /* (fd, ...) */
 	KIND_accept = 19, /* returns an fd */
-	KIND_send = 20, /* no calls' kinds: where on_send and on_recv stand */
-	KIND_recv = 21,
-	KIND_mmsg = 22, /* the same of on_mmsg */
+	KIND_rare = 20, /* and on_rare stand */
 	KIND_MAX,
 };
 
 #define HANDLERS(HANDLER) \
-	HANDLER(read)     \
-	HANDLER(write)    \
-	HANDLER(open)     \
-	HANDLER(fcntl)    \
-	HANDLER(send)     \
-	HANDLER(recv)     \
-	HANDLER(mmsg)     \
+	HANDLER(io)       \
 	HANDLER(rare)
 
 #ifdef __NR_open

@@ -26,28 +26,15 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	case KIND_none:
 		return 0;
 	case KIND_read:
-		JUMP(read);
-		break;
 	case KIND_write:
-		JUMP(write);
-		break;
-	case KIND_open:
-		JUMP(open);
-		break;
-	case KIND_fcntl:
-		JUMP(fcntl);
-		break;
 	case KIND_sendto:
 	case KIND_sendmsg:
-		JUMP(send);
-		break;
 	case KIND_recvfrom:
 	case KIND_recvmsg:
-		JUMP(recv);
-		break;
-	case KIND_sendmmsg:
-	case KIND_recvmmsg:
-		JUMP(mmsg);
+	case KIND_preadv2:
+	case KIND_pwritev2:
+	case KIND_vmsplice:
+		JUMP(io);
 		break;
 	default:
 		JUMP(rare);

@@ -7,5 +7,4 @@
 #include "core.bpf.c"
 #include "ledger.bpf.c"
 #include "rw.bpf.c"
-#include "mmsg.bpf.c"
 #include "scope.bpf.c"

@@ -56,37 +56,14 @@ static __always_inline bool may_be_channel(__u64 file)
 	return !cfg.casts || (file && cfg.types >> file_type(file) & 1);
 }
 
-static __always_inline int one_file(struct pt_regs *regs, long ret, __u32 role, __u32 flags)
-{
-	__u32 fd = call_arg(regs, 0);
-	__u64 file = file_of(bpf_get_current_task_btf(), fd);
-	struct call c;
-
-	if (!may_be_channel(file) || !call_begin(&c, regs))
-		return 0;
-	if (c.noted ? !c.a->edge : !act_on(c.a, c.ts, file, fd, role))
-		return 0;
-	c.a->flags |= flags;
-	call_done(&c);
-	act_end(c.a, c.ts, ret, c.ts->slept[0]);
-	return 0;
-}
-
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_read, struct pt_regs *regs, long ret)
-{
-	return one_file(regs, ret, ROLE_READ, 0);
-}
-
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_write, struct pt_regs *regs, long ret)
-{
-	return one_file(regs, ret, ROLE_WRITE, 0);
-}
-
 static __always_inline __u32 flags_of_msg(__u32 flags)
 {
 	return (flags & MSG_DONTWAIT ? ACT_NONBLOCK : 0) | (flags & MSG_PEEK ? ACT_PEEK : 0);
+}
+
+static __always_inline __u32 nonblock_if(__u32 flag)
+{
+	return flag ? ACT_NONBLOCK : 0;
 }
 
 /* The address that a datagram is sent to, in user memory; returns its length, 0: none. */
@@ -110,22 +87,62 @@ static __always_inline bool is_datagrams(__u64 file)
 	return file && file_type(file) == S_IFSOCK >> 12 && sock_type(sock_of(file)) == SOCK_DGRAM;
 }
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_send, struct pt_regs *regs, long ret)
+/* The file of a call that has only one, in that role. */
+static __always_inline bool take_file(struct call *c, struct pt_regs *regs, __u64 file, __u32 kind,
+				      __u32 role)
 {
-	__u32 kind = kind_of(regs), fd = call_arg(regs, 0), len;
-	__u32 flags = flags_of_msg(call_arg(regs, kind == KIND_sendto ? 3 : 2) & ~MSG_PEEK);
-	__u64 file = file_of(bpf_get_current_task_btf(), fd), name = 0;
+	__u64 name = 0;
+	__u32 len = 0;
+
+	if ((kind == KIND_sendto || kind == KIND_sendmsg) && is_datagrams(file))
+		len = name_of_msg(regs, kind, &name);
+	if (len)
+		return act_to(c->a, c->ts, file, name, len);
+	if (c->noted)
+		return c->a->edge;
+	return act_on(c->a, c->ts, file, call_arg(regs, 0), role);
+}
+
+/* Calls that move bytes between this process and one file. */
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_io, struct pt_regs *regs, long ret)
+{
+	__u64 file = file_of(bpf_get_current_task_btf(), call_arg(regs, 0));
+	__u32 kind = kind_of(regs), role = ROLE_READ, flags = 0;
 	struct call c;
 
-	if (!may_be_channel(file) || !is_datagrams(file))
-		return one_file(regs, ret, ROLE_WRITE, flags);
-	len = name_of_msg(regs, kind, &name);
-	if (!len)
-		return one_file(regs, ret, ROLE_WRITE, flags);
-	if (!call_begin(&c, regs))
+	if (!may_be_channel(file))
 		return 0;
-	if (!act_to(c.a, c.ts, file, name, len))
+	switch (kind) {
+	case KIND_write:
+		role = ROLE_WRITE;
+		break;
+	case KIND_sendto:
+	case KIND_sendmsg:
+		role = ROLE_WRITE;
+		flags = flags_of_msg(call_arg(regs, kind == KIND_sendto ? 3 : 2) & ~MSG_PEEK);
+		break;
+	case KIND_recvfrom:
+	case KIND_recvmsg:
+		flags = call_arg(regs, kind == KIND_recvfrom ? 3 : 2);
+		if (flags & MSG_ERRQUEUE)
+			return 0; /* what the kernel says of what was sent */
+		flags = flags_of_msg(flags);
+		break;
+	case KIND_preadv2:
+		flags = nonblock_if(call_arg(regs, 5) & RWF_NOWAIT);
+		break;
+	case KIND_pwritev2:
+		role = ROLE_WRITE;
+		flags = nonblock_if(call_arg(regs, 5) & RWF_NOWAIT);
+		break;
+	case KIND_vmsplice:
+		if (file && PEEK(struct file, file, f_mode) & FMODE_WRITE)
+			role = ROLE_WRITE;
+		flags = nonblock_if(call_arg(regs, 3) & SPLICE_F_NONBLOCK);
+		break;
+	}
+	if (!call_begin(&c, regs) || !take_file(&c, regs, file, kind, role))
 		return 0;
 	c.a->flags |= flags;
 	call_done(&c);
@@ -133,25 +150,14 @@ int BPF_PROG(on_send, struct pt_regs *regs, long ret)
 	return 0;
 }
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_recv, struct pt_regs *regs, long ret)
+/* act_end() for all others. */
+int act_has_ended(__u32 which, __s64 ret)
 {
-	__u32 flags = call_arg(regs, kind_of(regs) == KIND_recvfrom ? 3 : 2);
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
 
-	if (flags & MSG_ERRQUEUE)
-		return 0; /* what the kernel says of what was sent */
-	return one_file(regs, ret, ROLE_READ, flags_of_msg(flags));
-}
-
-static __always_inline int vmsplice(struct pt_regs *regs, long ret)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	__u64 file = file_of(task, call_arg(regs, 0));
-	__u32 role = ROLE_READ;
-
-	if (file && PEEK(struct file, file, f_mode) & FMODE_WRITE)
-		role = ROLE_WRITE;
-	return one_file(regs, ret, role, call_arg(regs, 3) & SPLICE_F_NONBLOCK ? ACT_NONBLOCK : 0);
+	if (ts && which < ACTS)
+		act_end(&ts->acts[which], ts, ret, ts->slept[which]);
+	return 0;
 }
 
 struct two {
@@ -160,6 +166,8 @@ struct two {
 	bool nonblock;
 	bool peek; /* a is looked at only */
 };
+
+#include "mmsg.bpf.h"
 
 /* Bytes from one file to another in one call; either may be no channel. */
 static __always_inline int two_files(struct pt_regs *regs, long ret, const struct two *two)
@@ -183,20 +191,24 @@ static __always_inline int two_files(struct pt_regs *regs, long ret, const struc
 	if (two->peek)
 		c.a->flags |= ACT_PEEK;
 	if (a)
-		act_end(c.a, c.ts, ret, c.ts->slept[0]);
+		act_has_ended(0, ret);
 	if (b)
-		act_end(c.b, c.ts, ret, c.ts->slept[1]);
+		act_has_ended(1, ret);
 	return 0;
 }
 
 /* Opening a channel or connecting to it is communication asked for, even if none follows. */
-static __always_inline int now_open(struct pt_regs *regs, __u32 fd)
+static __always_inline int now_open(struct pt_regs *regs, __u32 kind, __u32 fd)
 {
 	__u64 file = file_of(bpf_get_current_task_btf(), fd);
 	struct call c;
 	__u32 mode;
 
-	if (!may_be_channel(file) || !file || !call_begin(&c, regs))
+	if (!may_be_channel(file) || !file)
+		return 0;
+	if (kind == KIND_open && file_type(file) != S_IFIFO >> 12)
+		return 0;
+	if (!call_begin(&c, regs))
 		return 0;
 	mode = PEEK(struct file, file, f_mode);
 	if (mode & FMODE_READ)
@@ -208,54 +220,7 @@ static __always_inline int now_open(struct pt_regs *regs, __u32 fd)
 	return 0;
 }
 
-/* In one program, as each costs the verifier as much time as all of them. */
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_rare, struct pt_regs *regs, long ret)
-{
-	struct two two = { .role = ROLE_READ };
-
-	two.a = call_arg(regs, 0);
-	two.b = call_arg(regs, 1);
-	switch (kind_of(regs)) {
-	case KIND_preadv2:
-		return one_file(regs, ret, ROLE_READ,
-				call_arg(regs, 5) & RWF_NOWAIT ? ACT_NONBLOCK : 0);
-	case KIND_pwritev2:
-		return one_file(regs, ret, ROLE_WRITE,
-				call_arg(regs, 5) & RWF_NOWAIT ? ACT_NONBLOCK : 0);
-	case KIND_vmsplice:
-		return vmsplice(regs, ret);
-	case KIND_splice:
-		two.b = call_arg(regs, 2);
-		two.nonblock = call_arg(regs, 5) & SPLICE_F_NONBLOCK;
-		break;
-	case KIND_tee:
-		two.nonblock = call_arg(regs, 3) & SPLICE_F_NONBLOCK;
-		two.peek = true;
-		break;
-	case KIND_sendfile:
-		two.role = ROLE_WRITE;
-		break;
-	case KIND_connect:
-		return ret ? 0 : now_open(regs, call_arg(regs, 0));
-	case KIND_accept:
-		return ret < 0 ? 0 : now_open(regs, ret);
-	default:
-		return 0;
-	}
-	return two_files(regs, ret, &two);
-}
-
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_open, struct pt_regs *regs, long ret)
-{
-	__u64 file = ret < 0 ? 0 : file_of(bpf_get_current_task_btf(), ret);
-
-	return file && file_type(file) == S_IFIFO >> 12 ? now_open(regs, ret) : 0;
-}
-
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_fcntl, struct pt_regs *regs, long ret)
+static __always_inline int set_pipe_size(struct pt_regs *regs, long ret)
 {
 	struct fd_cache *cache;
 	struct chan_row *row;
@@ -280,4 +245,39 @@ int BPF_PROG(on_fcntl, struct pt_regs *regs, long ret)
 	if (row)
 		row->capacity = ret;
 	return 0;
+}
+
+/* All others in one program: the verifier looks at every function again in each that calls it. */
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_rare, struct pt_regs *regs, long ret)
+{
+	__u32 kind = kind_of(regs), fd = call_arg(regs, 0);
+	struct two two = { .a = fd, .b = call_arg(regs, 1), .role = ROLE_READ };
+
+	switch (kind) {
+	case KIND_open:
+	case KIND_accept:
+		return ret < 0 ? 0 : now_open(regs, kind, ret);
+	case KIND_connect:
+		return ret ? 0 : now_open(regs, kind, fd);
+	case KIND_fcntl:
+		return set_pipe_size(regs, ret);
+	case KIND_sendmmsg:
+	case KIND_recvmmsg:
+		return mmsg(regs, kind, ret);
+	case KIND_splice:
+		two.b = call_arg(regs, 2);
+		two.nonblock = call_arg(regs, 5) & SPLICE_F_NONBLOCK;
+		break;
+	case KIND_tee:
+		two.nonblock = call_arg(regs, 3) & SPLICE_F_NONBLOCK;
+		two.peek = true;
+		break;
+	case KIND_sendfile:
+		two.role = ROLE_WRITE;
+		break;
+	default:
+		return 0;
+	}
+	return two_files(regs, ret, &two);
 }

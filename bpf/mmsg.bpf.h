@@ -1,5 +1,8 @@
-// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
-/* sendmmsg(2) and recvmmsg(2): several messages in a call, each with an address of its own. */
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* sendmmsg(2) and recvmmsg(2): several messages in a call, each with an address of its own. Part of rw.bpf.c. */
+#ifndef IPCTRACE_MMSG_BPF_H
+#define IPCTRACE_MMSG_BPF_H
+
 #include "call.bpf.h"
 
 #define MMSG_MAX 1024 /* UIO_MAXIOV: the kernel takes no more */
@@ -37,14 +40,15 @@ static long mmsg_step(__u32 i, struct mmsg *m)
 	ts->acts[0].flags |= m->flags;
 	if (!noted)
 		ts->seen++;
-	act_end(&ts->acts[0], ts, m->ret < 0 ? m->ret : msg.msg_len, i ? 0 : ts->slept[0]);
+	if (i)
+		ts->slept[0] = 0;
+	act_has_ended(0, m->ret < 0 ? m->ret : msg.msg_len);
 	return 0;
 }
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_mmsg, struct pt_regs *regs, long ret)
+static __always_inline int mmsg(struct pt_regs *regs, __u32 kind, long ret)
 {
-	bool send = kind_of(regs) == KIND_sendmmsg;
+	bool send = kind == KIND_sendmmsg;
 	struct mmsg m = {
 		.msgs = call_arg(regs, 1),
 		.ret = ret,
@@ -65,3 +69,5 @@ int BPF_PROG(on_mmsg, struct pt_regs *regs, long ret)
 	bpf_loop(ret < 0 ? 1 : ret & (2 * MMSG_MAX - 1), mmsg_step, &m, 0);
 	return 0;
 }
+
+#endif
