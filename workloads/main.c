@@ -23,6 +23,8 @@ extern const struct factory msg_factories[], mq_factories[];
 extern const struct factory tcp_factories[];
 extern const struct factory futex_factories[], futex_lib_factories[];
 extern const struct factory lock_factories[];
+extern const struct factory unix_server_factories[], unix_ways_factories[];
+extern const struct factory unix_dgram_factories[], unix_pass_factories[];
 
 /* clang-format off */
 const struct factory *const factory_tables[] = {
@@ -43,6 +45,10 @@ const struct factory *const factory_tables[] = {
 	futex_factories,
 	futex_lib_factories,
 	lock_factories,
+	unix_server_factories,
+	unix_ways_factories,
+	unix_dgram_factories,
+	unix_pass_factories,
 	NULL
 };
 /* clang-format on */
