@@ -140,20 +140,31 @@ static uint32_t tag(uint16_t port)
 	return ANY_TAG | (uint32_t)inet_ns << 16 | port;
 }
 
-void tcp__socket(struct end *e, const char *name, const union addr *to, int flags)
+static void make_socket(struct end *e, const char *name, const union addr *to, uint16_t port,
+			int flags)
 {
 	union addr mine = *to;
 	int fd, chan;
 
 	if (mine.sa.sa_family == AF_INET6)
-		mine.in6.sin6_port = 0;
+		mine.in6.sin6_port = htons(port);
 	else
-		mine.in.sin_port = 0;
+		mine.in.sin_port = htons(port);
 	fd = inet__bound(SOCK_STREAM | flags, &mine, false);
 	chan = conn__new(name, "tcp", fd);
 	if (!arena->totals_only)
 		__atomic_store_n(&arena->chans[chan].tag, tag(addr__port(&mine)), __ATOMIC_SEQ_CST);
 	end__init(e, fd, chan);
+}
+
+void tcp__socket(struct end *e, const char *name, const union addr *to, int flags)
+{
+	make_socket(e, name, to, 0, flags);
+}
+
+void tcp__socket_at(struct end *e, const char *name, const union addr *to, uint16_t port)
+{
+	make_socket(e, name, to, port, 0);
 }
 
 void tcp__connect(struct end *e, const char *name, const union addr *to)

@@ -42,6 +42,8 @@ int inet__bound(int type, union addr *a, bool reuseport);
 int tcp__listen(union addr *a, int backlog, bool reuseport);
 /* A socket whose connection will be channel `name`: bound, so that who accepts knows it. */
 void tcp__socket(struct end *e, const char *name, const union addr *to, int flags);
+/* The same, bound to a port of the caller's choice. */
+void tcp__socket_at(struct end *e, const char *name, const union addr *to, uint16_t port);
 void tcp__connect(struct end *e, const char *name, const union addr *to);
 /* Returns the connection's channel; -1: the listening socket was shut down. */
 int tcp__accept(struct end *e, int listener);

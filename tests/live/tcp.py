@@ -10,6 +10,10 @@ VARIANTS = {
     "tcp-unused": ["", "family=v6"],
     "tcp-nonblock": ["", "how=dontwait chunk=100000"],
     "tcp-wait": ["", "chunk=1 calls=50"],
+    "tcp-backlog": ["", "mode=wait clients=2", "family=v6 clients=20 bytes=1"],
+    "tcp-workers": ["", "mode=reuseport clients=10", "mode=fork", "family=dual",
+                    "clients=20 workers=8 conns=10"],
+    "tcp-two-ns": ["", "bytes=2000"],
 }
 
 register("tcp-", VARIANTS)
