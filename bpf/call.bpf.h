@@ -61,20 +61,10 @@ static __always_inline bool act_to(struct act *a, struct task_state *ts, __u64 f
 	return true;
 }
 
-/* The call that did a has returned ret. */
-static __always_inline void act_end(struct act *a, struct task_state *ts, __s64 ret,
-				    __u64 blocked_ns)
+/* Counts what the call that did a has returned; how much of it has moved. */
+static __always_inline __s64 act_count(struct act *a, struct edge_row *e, __s64 ret,
+				       __u64 blocked_ns)
 {
-	struct edge_row *e = edge_at(a->edge - 1);
-	struct chan_row *c = chan_at(a->chan - 1);
-	__u32 ledger;
-
-	if (!a->edge || !e || !c) {
-		lose(LOSS_NO_EDGE, 1);
-		return;
-	}
-	/* Before the counters: a ledger that is opened after this takes them for what was before it. */
-	ledger = *(volatile __u32 *)&c->ledger;
 	if (a->flags) {
 		if (a->flags & ACT_NONBLOCK)
 			e->nonblocking_ops++;
@@ -92,9 +82,24 @@ static __always_inline void act_end(struct act *a, struct task_state *ts, __s64 
 	e->last_ns = bpf_jiffies64();
 	if (cfg.ops)
 		op_record((__u64)e->chan << 32 | a->role, ret, blocked_ns);
-	if (ret <= 0)
+	return ret;
+}
+
+/* The call that did a has returned ret. */
+static __always_inline void act_end(struct act *a, struct task_state *ts, __s64 ret,
+				    __u64 blocked_ns)
+{
+	struct edge_row *e = edge_at(a->edge - 1);
+	struct chan_row *c = chan_at(a->chan - 1);
+	__u32 ledger;
+
+	if (!a->edge || !e || !c) {
+		lose(LOSS_NO_EDGE, 1);
 		return;
-	if (c->key.mech > MECH_FIFO)
+	}
+	/* Before the counters: a ledger that is opened after this takes them for what was before it. */
+	ledger = *(volatile __u32 *)&c->ledger;
+	if (act_count(a, e, ret, blocked_ns) <= 0 || c->key.mech > MECH_FIFO)
 		return;
 	if (pipe_moved(c, e, a->file, a->role))
 		chan_note_fill(a->chan - 1, a->file);

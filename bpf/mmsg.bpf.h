@@ -15,34 +15,43 @@ struct mmsg {
 	bool noted; /* the call slept: the first message's channel was taken then */
 };
 
+/* One field at a time: the whole header would be too much for the stack. */
+#define MSG_FIELD(to, msg, field) \
+	bpf_probe_read_user(&(to), sizeof(to), (void *)((msg) + offsetof(struct mmsghdr, field)))
+
 /* The message's channel and edge into ts->acts[0]. */
-static __always_inline bool mmsg_act(struct mmsg *m, struct task_state *ts,
-				     const struct mmsghdr *msg)
+static __always_inline bool mmsg_act(struct mmsg *m, struct task_state *ts, __u64 msg)
 {
 	struct act *a = &ts->acts[0];
+	__u64 name = 0;
+	__u32 len = 0;
 
-	if (m->named && msg->msg_hdr.msg_name && msg->msg_hdr.msg_namelen)
-		return act_to(a, ts, m->file, (__u64)msg->msg_hdr.msg_name,
-			      msg->msg_hdr.msg_namelen);
+	if (m->named && !MSG_FIELD(name, msg, msg_hdr.msg_name) && name &&
+	    !MSG_FIELD(len, msg, msg_hdr.msg_namelen) && len)
+		return act_to(a, ts, m->file, name, len);
 	return act_on(a, ts, m->file, m->fd, m->role);
 }
 
 static long mmsg_step(__u32 i, struct mmsg *m)
 {
 	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	__u64 msg = m->msgs + i * sizeof(struct mmsghdr);
 	bool noted = m->noted && !i;
-	struct mmsghdr msg = {};
+	struct edge_row *e;
+	__u32 len = 0;
 
-	if (!ts || bpf_probe_read_user(&msg, sizeof(msg), (void *)(m->msgs + i * sizeof(msg))))
+	if (!ts || MSG_FIELD(len, msg, msg_len))
 		return 1;
-	if (!noted && !mmsg_act(m, ts, &msg))
+	if (!noted && !mmsg_act(m, ts, msg))
 		return 0;
 	ts->acts[0].flags |= m->flags;
 	if (!noted)
 		ts->seen++;
-	if (i)
-		ts->slept[0] = 0;
-	act_has_ended(0, m->ret < 0 ? m->ret : msg.msg_len);
+	e = edge_at(ts->acts[0].edge - 1);
+	if (e)
+		act_count(&ts->acts[0], e, m->ret < 0 ? m->ret : len, i ? 0 : ts->slept[0]);
+	else
+		lose(LOSS_NO_EDGE, 1);
 	return 0;
 }
 

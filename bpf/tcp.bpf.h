@@ -48,22 +48,29 @@ static __always_inline bool tcp_is_still(__u64 sk)
 	       !PEEK(struct sock, sk, sk_lock.slock.rlock.raw_lock.val.counter);
 }
 
-#define TCP_LOOKS 8
+/* False: somebody was changing it meanwhile. */
+static __always_inline bool tcp_look_twice(__u64 sk, bool passive, struct tcp_seqs *s)
+{
+	bool still = tcp_is_still(sk);
+	struct tcp_seqs again;
 
-/* Counters change two at a time under a lock that is not held here: they are looked at twice. */
+	*s = tcp_look(sk, passive);
+	again = tcp_look(sk, passive);
+	return still && tcp_is_still(sk) && s->mine == again.mine && s->theirs == again.theirs;
+}
+
+/*
+ * Counters change two at a time under a lock that is not held here. (No loop: 6.1 takes this one for
+ * endless.)
+ */
 static __noinline __u64 tcp_pair(__u64 sk)
 {
 	bool passive = tcp_is_passive(sk);
-	struct tcp_seqs s, again;
+	struct tcp_seqs s;
 
-	for (int i = 0; i < TCP_LOOKS; i++) {
-		bool still = tcp_is_still(sk);
-
-		s = tcp_look(sk, passive);
-		again = tcp_look(sk, passive);
-		if (still && tcp_is_still(sk) && s.mine == again.mine && s.theirs == again.theirs)
-			break;
-	}
+	if (!tcp_look_twice(sk, passive, &s) && !tcp_look_twice(sk, passive, &s) &&
+	    !tcp_look_twice(sk, passive, &s))
+		tcp_look_twice(sk, passive, &s);
 	if (s.mine < s.theirs)
 		return (__u64)s.mine << 32 | s.theirs;
 	return (__u64)s.theirs << 32 | s.mine;
