@@ -20,7 +20,6 @@ enum kind {
 	KIND_fcntl = 8, /* (fd, cmd, ...) */
 	KIND_preadv2 = 9, /* (fd, iov, n, lo, hi, flags) */
 	KIND_pwritev2 = 10,
-	KIND_io = 11, /* no call's kinds, but where on_io */
 	KIND_sendto = 12, /* (fd, buf, len, flags, name, namelen) */
 	KIND_recvfrom = 13,
 	KIND_sendmsg = 14, /* (fd, msg, flags) */
@@ -29,13 +28,11 @@ enum kind {
 	KIND_recvmmsg = 17,
 	KIND_connect = 18, /* (fd, ...) */
 	KIND_accept = 19, /* returns an fd */
-	KIND_rare = 20, /* and on_rare stand */
+	KIND_rare = 20, /* no call's kind, but where on_rare stands */
 	KIND_MAX,
 };
 
-#define HANDLERS(HANDLER) \
-	HANDLER(io)       \
-	HANDLER(rare)
+#define HANDLERS(HANDLER) HANDLER(rare)
 
 #ifdef __NR_open
 #define CALL_OPEN(CALL) CALL(open, open)

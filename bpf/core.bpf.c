@@ -16,32 +16,6 @@ static __always_inline __u32 kind_of(struct pt_regs *regs)
 	return nr < NR_CALLS ? kinds[nr] : KIND_none;
 }
 
-/* A constant index is patched into a direct jump; any other would go through a retpoline. */
-#define JUMP(kind) bpf_tail_call_static(ctx, &on_exit, KIND_##kind)
-
-SEC("tp_btf/sys_exit")
-int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
-{
-	switch (kind_of(regs)) {
-	case KIND_none:
-		return 0;
-	case KIND_read:
-	case KIND_write:
-	case KIND_sendto:
-	case KIND_sendmsg:
-	case KIND_recvfrom:
-	case KIND_recvmsg:
-	case KIND_preadv2:
-	case KIND_pwritev2:
-	case KIND_vmsplice:
-		JUMP(io);
-		break;
-	default:
-		JUMP(rare);
-	}
-	return 0;
-}
-
 /* So that the channel's edges can be found from it. */
 static __always_inline void list_edge(struct chan_row *c, __u32 row)
 {

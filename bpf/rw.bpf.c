@@ -104,11 +104,10 @@ static __always_inline bool take_file(struct call *c, struct pt_regs *regs, __u6
 }
 
 /* Calls that move bytes between this process and one file. */
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_io, struct pt_regs *regs, long ret)
+static __always_inline int one_file(struct pt_regs *regs, __u32 kind, long ret)
 {
 	__u64 file = file_of(bpf_get_current_task_btf(), call_arg(regs, 0));
-	__u32 kind = kind_of(regs), role = ROLE_READ, flags = 0;
+	__u32 role = ROLE_READ, flags = 0;
 	struct call c;
 
 	if (!may_be_channel(file))
@@ -197,16 +196,22 @@ static __always_inline int two_files(struct pt_regs *regs, long ret, const struc
 	return 0;
 }
 
+/* Opening most files is no communication: these calls end here. */
+static __always_inline bool opens_channel(long fd)
+{
+	__u64 file = fd < 0 ? 0 : file_of(bpf_get_current_task_btf(), fd);
+
+	return file && file_type(file) == S_IFIFO >> 12;
+}
+
 /* Opening a channel or connecting to it is communication asked for, even if none follows. */
-static __always_inline int now_open(struct pt_regs *regs, __u32 kind, __u32 fd)
+static __always_inline int now_open(struct pt_regs *regs, __u32 fd)
 {
 	__u64 file = file_of(bpf_get_current_task_btf(), fd);
 	struct call c;
 	__u32 mode;
 
 	if (!may_be_channel(file) || !file)
-		return 0;
-	if (kind == KIND_open && file_type(file) != S_IFIFO >> 12)
 		return 0;
 	if (!call_begin(&c, regs))
 		return 0;
@@ -257,9 +262,9 @@ int BPF_PROG(on_rare, struct pt_regs *regs, long ret)
 	switch (kind) {
 	case KIND_open:
 	case KIND_accept:
-		return ret < 0 ? 0 : now_open(regs, kind, ret);
+		return ret < 0 ? 0 : now_open(regs, ret);
 	case KIND_connect:
-		return ret ? 0 : now_open(regs, kind, fd);
+		return ret ? 0 : now_open(regs, fd);
 	case KIND_fcntl:
 		return set_pipe_size(regs, ret);
 	case KIND_sendmmsg:
@@ -280,4 +285,33 @@ int BPF_PROG(on_rare, struct pt_regs *regs, long ret)
 		return 0;
 	}
 	return two_files(regs, ret, &two);
+}
+
+/* Every system call of every process comes here: what is no channel's must end early. */
+SEC("tp_btf/sys_exit")
+int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
+{
+	__u32 kind = kind_of(regs);
+
+	switch (kind) {
+	case KIND_none:
+		return 0;
+	case KIND_read:
+	case KIND_write:
+	case KIND_sendto:
+	case KIND_sendmsg:
+	case KIND_recvfrom:
+	case KIND_recvmsg:
+	case KIND_preadv2:
+	case KIND_pwritev2:
+	case KIND_vmsplice:
+		return one_file(regs, kind, ret);
+	case KIND_open:
+		if (!opens_channel(ret))
+			return 0;
+		break;
+	}
+	/* A constant index is patched into a direct jump; any other would go through a retpoline. */
+	bpf_tail_call_static(ctx, &on_exit, KIND_rare);
+	return 0;
 }
