@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "recfile.h"
+#include "util.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "recordings are little endian");
 
@@ -21,6 +23,7 @@ struct recfile {
 	} rec;
 };
 
+/* As long as this version writes them. */
 static const __u16 min_len[] = {
 	[REC_META] = sizeof(struct rec_meta),     [REC_PROC] = sizeof(struct rec_proc),
 	[REC_CHAN] = sizeof(struct rec_chan),     [REC_EDGE] = sizeof(struct rec_edge),
@@ -30,9 +33,32 @@ static const __u16 min_len[] = {
 	[REC_CGROUP] = sizeof(struct rec_cgroup),
 };
 
+/* Of those that have grown: how long they were in format 1. */
+static const __u16 first_len[] = {
+	[REC_CHAN] = offsetof(struct rec_chan, row.ends),
+	[REC_LOST] = offsetof(struct rec_lost, causes[LOSS_STRAY + 1]),
+};
+
+static size_t shortest(unsigned int type)
+{
+	return type < ARRAY_SIZE(first_len) && first_len[type] ? first_len[type]
+							       : record_min_len(type);
+}
+
+/* What the record of an older version lacks is zero. */
+static void lengthen(struct rec_hdr *hdr)
+{
+	size_t len = record_min_len(hdr->type);
+
+	if (hdr->len >= len)
+		return;
+	memset((char *)hdr + hdr->len, 0, len - hdr->len);
+	hdr->len = len;
+}
+
 size_t record_min_len(unsigned int type)
 {
-	return type < sizeof(min_len) / sizeof(min_len[0]) ? min_len[type] : 0;
+	return type < ARRAY_SIZE(min_len) ? min_len[type] : 0;
 }
 
 int recfile__write_header(FILE *f)
@@ -156,8 +182,7 @@ const struct rec_hdr *recfile__next(struct recfile *rf)
 		at_end(rf);
 		return NULL;
 	}
-	if (n == sizeof(*hdr) &&
-	    (hdr->len < sizeof(*hdr) || hdr->len < record_min_len(hdr->type))) {
+	if (n == sizeof(*hdr) && (hdr->len < sizeof(*hdr) || hdr->len < shortest(hdr->type))) {
 		complain(rf, "is damaged at byte %llu (type %u, length %u), after %llu records",
 			 start, hdr->type, hdr->len, rf->records);
 		stop(rf);
@@ -174,6 +199,7 @@ const struct rec_hdr *recfile__next(struct recfile *rf)
 		stop(rf);
 		return NULL;
 	}
+	lengthen(hdr);
 	rf->records++;
 	rf->has_end = hdr->type == REC_END;
 	return hdr;

@@ -184,6 +184,34 @@ static void test_noise(void **state)
 	}
 }
 
+/* A recording of format 1 before its rows grew. */
+static void test_older(void **state)
+{
+	struct rec_chan chan = { .h = { REC_CHAN, offsetof(struct rec_chan, row.ends), 0, 0 } };
+	struct rec_end end = { .h = { REC_END, sizeof(end), 0, 0 } };
+	const struct rec_hdr *rec;
+	struct recfile *rf;
+	FILE *f = fopen(path, "w");
+
+	(void)state;
+	chan.row.id = 7;
+	memset(chan.row.ends, 0xff, sizeof(chan.row.ends)); /* not written */
+	recfile__write_header(f);
+	recfile__write(f, &chan.h);
+	recfile__write(f, &end.h);
+	fclose(f);
+	rf = recfile__open(path);
+	rec = recfile__next(rf);
+	assert_non_null(rec);
+	assert_int_equal(rec->len, sizeof(chan));
+	assert_int_equal(((const struct rec_chan *)rec)->row.id, 7);
+	assert_int_equal(((const struct rec_chan *)rec)->row.ends[1].ino, 0);
+	rec = recfile__next(rf);
+	assert_int_equal(rec->type, REC_END);
+	assert_null(recfile__problem(rf));
+	recfile__free(rf);
+}
+
 static void test_not_there(void **state)
 {
 	struct recfile *rf = recfile__open("/nonexistent/x.ipct");
@@ -299,11 +327,11 @@ static void test_bad_text(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_whole),     cmocka_unit_test(test_cut),
-		cmocka_unit_test(test_header),    cmocka_unit_test(test_wrong_len),
-		cmocka_unit_test(test_goes_on),   cmocka_unit_test(test_noise),
-		cmocka_unit_test(test_not_there), cmocka_unit_test(test_text),
-		cmocka_unit_test(test_bad_text),
+		cmocka_unit_test(test_whole),   cmocka_unit_test(test_cut),
+		cmocka_unit_test(test_header),  cmocka_unit_test(test_wrong_len),
+		cmocka_unit_test(test_goes_on), cmocka_unit_test(test_noise),
+		cmocka_unit_test(test_older),   cmocka_unit_test(test_not_there),
+		cmocka_unit_test(test_text),    cmocka_unit_test(test_bad_text),
 	};
 
 	return cmocka_run_group_tests_name("recfile", tests, setup, teardown);
