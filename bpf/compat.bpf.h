@@ -58,6 +58,58 @@ static __always_inline bool file_is_shared(__u64 file)
 	return BPF_CORE_READ((struct file *)file, f_ref.refcnt.counter) > 0;
 }
 
+struct io_kiocb___6_6 {
+	struct {
+		__u64 extra1;
+	} big_cqe;
+} __attribute__((preserve_access_index));
+
+/*
+ * Linux 6.6 takes the ring's entry first and tells of the completion then: one that finds no room is
+ * told as an overflow only. The same series ("io_uring: simplify big_cqe handling") added this field.
+ */
+static __always_inline bool uring_overflow_is_silent(void)
+{
+	return bpf_core_field_exists(((struct io_kiocb___6_6 *)0)->big_cqe);
+}
+
+/* Until Linux 6.12; since then a registered file is a node. */
+struct io_fixed_file___6_12 {
+	unsigned long file_ptr;
+} __attribute__((preserve_access_index));
+
+struct io_file_table___6_12 {
+	struct io_fixed_file___6_12 *files;
+} __attribute__((preserve_access_index));
+
+struct io_ring_ctx___6_12 {
+	struct io_file_table___6_12 file_table;
+	unsigned int nr_user_files;
+} __attribute__((preserve_access_index));
+
+#define URING_FILE_MASK (~7ULL) /* the low bits are flags */
+
+/* The registered file of that number in a ring; 0: none. */
+static __always_inline __u64 uring_fixed_file(__u64 ring, __u32 i)
+{
+	struct io_ring_ctx___6_12 *old = (void *)ring;
+	struct io_ring_ctx *ctx = (void *)ring;
+	__u64 node;
+
+	if (bpf_core_field_exists(old->nr_user_files)) {
+		if (i >= BPF_CORE_READ(old, nr_user_files))
+			return 0;
+		return addr_at((__u64)BPF_CORE_READ(old, file_table.files) +
+			       (__u64)i * sizeof(void *)) &
+		       URING_FILE_MASK;
+	}
+	if (i >= BPF_CORE_READ(ctx, file_table.data.nr))
+		return 0;
+	node = addr_at((__u64)BPF_CORE_READ(ctx, file_table.data.nodes) +
+		       (__u64)i * sizeof(void *));
+	return node ? PEEK(struct io_rsrc_node, node, file_ptr) & URING_FILE_MASK : 0;
+}
+
 #define O_NONBLOCK 04000
 #define S_IFMT 0170000
 #define S_IFIFO 0010000
@@ -71,6 +123,7 @@ static __always_inline bool file_is_shared(__u64 file)
 #define PIPEFS_MAGIC 0x50495045
 #define FMODE_READ 1
 #define FMODE_WRITE 2
+#define PF_IO_WORKER 0x10
 #define PF_KTHREAD 0x00200000
 #define TASK_INTERRUPTIBLE 1
 #define SIGNAL_GROUP_EXIT 4

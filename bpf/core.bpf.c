@@ -268,7 +268,8 @@ static __noinline int call_sleeps(struct task_state *ts, __u64 now)
 	__u32 kind;
 	__u64 call;
 
-	if (call_is_compat(task))
+	/* A worker of io_uring has registers, but they are of whoever made it. */
+	if (call_is_compat(task) || ts->flags & TASK_IO_WORKER)
 		return 0;
 	kind = kind_of(regs);
 	if (!kind_moves(kind))

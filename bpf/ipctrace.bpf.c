@@ -8,3 +8,4 @@
 #include "ledger.bpf.c"
 #include "rw.bpf.c"
 #include "scope.bpf.c"
+#include "uring.bpf.c"

@@ -220,6 +220,8 @@ enum loss {
 	LOSS_RING_OP = 7, /* per-operation records that found the ring full */
 	LOSS_STRAY = 8, /* calls that slept on a file which was another one when they ended */
 	LOSS_PAGE = 9, /* touches of shared pages that were not looked at, or had no room */
+	LOSS_URING = 10, /* io_uring: completions that could not be seen, or not told of what */
+	LOSS_AIO = 11, /* requests of io_submit() on channels: their results are not seen */
 	LOSS_MAX,
 };
 

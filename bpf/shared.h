@@ -29,7 +29,7 @@ struct settings {
 	__u8 life; /* a record per fork, exec, exit, channel */
 	__u32 pidns; /* inode of the tracer's pid namespace */
 	__u8 casts; /* bpf_rdonly_cast() exists: plain loads instead of probe reads */
-	__u8 _pad;
+	__u8 uring_entry; /* the tracepoint of completions gives the entry of the ring */
 	__u32 nr_procs, nr_tasks, nr_chans, nr_edges, nr_ledgers; /* rows */
 	struct glob comm[MAX_GLOBS];
 	__u32 nr_comms;
@@ -80,7 +80,7 @@ struct act {
 #define FD_CACHE 16 /* power of two */
 #define ACTS 2 /* splice has two files */
 
-enum task_flags { TASK_COMPAT = 1 };
+enum task_flags { TASK_COMPAT = 1, TASK_IO_WORKER = 2 };
 
 struct task_state {
 	__u32 task; /* row */

@@ -130,7 +130,8 @@ static __always_inline struct task_state *task_begin(struct task_struct *task, _
 	ts->proc = proc;
 	ts->proc_id = p->id;
 	ts->why = why;
-	ts->flags = p->flags & PROC_COMPAT ? TASK_COMPAT : 0;
+	ts->flags = (p->flags & PROC_COMPAT ? TASK_COMPAT : 0) |
+		    (task->flags & PF_IO_WORKER ? TASK_IO_WORKER : 0);
 	__sync_fetch_and_add(&p->threads, 1);
 	return ts;
 }

@@ -123,6 +123,8 @@ static const struct field lost_fields[] = {
 	NUM("ring-proc", rec_lost, causes[LOSS_RING_PROC]),
 	NUM("ring-op", rec_lost, causes[LOSS_RING_OP]),
 	NUM("stray", rec_lost, causes[LOSS_STRAY]),
+	NUM("uring", rec_lost, causes[LOSS_URING]),
+	NUM("aio", rec_lost, causes[LOSS_AIO]),
 	NUM("page", rec_lost, causes[LOSS_PAGE]),
 	{ 0 },
 };

@@ -56,14 +56,47 @@ static void say(char *why, size_t size, const char *fmt, ...)
 
 /* --- loading --- */
 
-/* bpf_rdonly_cast() came with 6.2. */
-static bool has_casts(void)
+/* The number of arguments of a tracepoint, with that of the probe itself; 0: there is none. */
+static int tracepoint_args(const struct btf *btf, const char *name)
 {
-	struct btf *btf = btf__load_vmlinux_btf();
-	bool has = btf && btf__find_by_name_kind(btf, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
+	char type[64];
+	const struct btf_type *t;
+	int id;
 
+	snprintf(type, sizeof(type), "btf_trace_%s", name);
+	id = btf__find_by_name_kind(btf, type, BTF_KIND_TYPEDEF);
+	t = id > 0 ? btf__type_by_id(btf, id) : NULL;
+	t = t ? btf__type_by_id(btf, t->type) : NULL; /* pointer */
+	t = t ? btf__type_by_id(btf, t->type) : NULL; /* function */
+	return t && btf_is_func_proto(t) ? btf_vlen(t) : 0;
+}
+
+#define ARGS_WITH_ENTRY 4
+
+/* What this kernel has. */
+static int look_around(struct tracer *t, struct settings *cfg)
+{
+	struct {
+		const char *name;
+		struct bpf_program *prog;
+	} optional[] = {
+		{ "io_uring_submit_req", t->skel->progs.on_uring_submit },
+		{ "io_uring_submit_sqe", t->skel->progs.on_uring_submit_sqe },
+		{ "io_uring_complete", t->skel->progs.on_uring_complete },
+		{ "io_uring_cqe_overflow", t->skel->progs.on_uring_overflow },
+	};
+	struct btf *btf = btf__load_vmlinux_btf();
+
+	if (!btf)
+		return -errno;
+	/* With 6.2. */
+	cfg->casts = btf__find_by_name_kind(btf, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
+	cfg->uring_entry = tracepoint_args(btf, "io_uring_complete") == ARGS_WITH_ENTRY;
+	for (size_t i = 0; i < sizeof(optional) / sizeof(optional[0]); i++)
+		if (!tracepoint_args(btf, optional[i].name))
+			bpf_program__set_autoload(optional[i].prog, false);
 	btf__free(btf);
-	return has;
+	return 0;
 }
 
 static int configure(struct tracer *t)
@@ -82,7 +115,6 @@ static int configure(struct tracer *t)
 	cfg->life = o->life;
 	if (!stat("/proc/self/ns/pid", &ns))
 		cfg->pidns = ns.st_ino;
-	cfg->casts = has_casts();
 	cfg->nr_procs = t->rows[TABLE_PROCS].max;
 	cfg->nr_tasks = t->rows[TABLE_TASKS].max;
 	cfg->nr_chans = t->rows[TABLE_CHANS].max;
@@ -92,7 +124,7 @@ static int configure(struct tracer *t)
 	for (size_t i = 0; i < o->nr_globs; i++)
 		if (glob__compile(&cfg->comm[i], o->globs[i]))
 			return -EINVAL;
-	return 0;
+	return look_around(t, cfg);
 }
 
 static int size_maps(struct tracer *t)

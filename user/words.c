@@ -52,6 +52,16 @@ const struct loss_desc losses[LOSS_MAX] = {
 		.text = "calls whose file was not seen",
 		.of_calls = true,
 	},
+	[LOSS_URING] = {
+		.key = "io_uring",
+		.text = "io_uring requests whose completion could not be seen",
+		.of_calls = true,
+	},
+	[LOSS_AIO] = {
+		.key = "aio",
+		.text = "io_submit requests on channels, whose results are not seen",
+		.of_calls = true,
+	},
 	[LOSS_PAGE] = {
 		.key = "page",
 		.text = "touches of shared pages not counted",

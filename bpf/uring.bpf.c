@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * Requests of io_uring, when they complete: each counts as the call would that it stands for. None
+ * of this runs in processes that do not use io_uring.
+ *
+ * Who runs then is the thread that submitted it, or one that the kernel has made in its process to do
+ * the work (a worker, the poller of the submission queue). These have edges of their own like any
+ * thread, from when they are first met here; the graph folds them into their process.
+ *
+ * A request waits in the ring and its submitter goes on, so that no time asleep is counted.
+ */
+#include "call.bpf.h"
+
+/* What a request does to its file, by its opcode: these are ABI. */
+enum uring_does {
+	DOES_NOTHING,
+	DOES_READ,
+	DOES_WRITE,
+	DOES_RECV,
+	DOES_RECVMSG,
+	DOES_SEND,
+	DOES_SENDMSG,
+	DOES_SPLICE,
+	DOES_TEE,
+	DOES_OPEN,
+	DOES_ACCEPT,
+	DOES_CONNECT,
+};
+
+#define URING_OPS 256 /* more than there are: every value of a byte, for the verifier */
+static const __u8 uring_does[URING_OPS] = {
+	[1] = DOES_READ, /* READV */
+	[2] = DOES_WRITE, /* WRITEV */
+	[4] = DOES_READ, /* READ_FIXED */
+	[5] = DOES_WRITE, /* WRITE_FIXED */
+	[9] = DOES_SENDMSG,  [10] = DOES_RECVMSG, [13] = DOES_ACCEPT,
+	[16] = DOES_CONNECT, [18] = DOES_OPEN, /* OPENAT */
+	[22] = DOES_READ,    [23] = DOES_WRITE,   [26] = DOES_SEND,
+	[27] = DOES_RECV,    [28] = DOES_OPEN, /* OPENAT2 */
+	[30] = DOES_SPLICE,  [33] = DOES_TEE,     [47] = DOES_SEND, /* SEND_ZC */
+	[48] = DOES_SENDMSG, /* SENDMSG_ZC */
+	[49] = DOES_READ, /* READ_MULTISHOT */
+	[58] = DOES_RECV, /* RECV_ZC */
+	[60] = DOES_READ, /* READV_FIXED */
+	[61] = DOES_WRITE, /* WRITEV_FIXED */
+};
+
+#define OP_ACCEPT 13
+#define OP_READ_MULTISHOT 49
+
+#define REQ_F_FIXED_FILE 1 /* these two are ABI */
+#define REQ_F_CQE_SKIP (1 << 6)
+#define REQ_F_NOWAIT (1 << 11) /* the same in 6.1 and 6.18 */
+#define IORING_RECV_MULTISHOT 2
+#define IORING_ACCEPT_MULTISHOT 1
+#define SPLICE_F_FD_IN_FIXED (1U << 31)
+#define RECVMSG_OUT 16 /* sizeof(struct io_uring_recvmsg_out) */
+
+static __always_inline __u32 does_of(__u64 req)
+{
+	return uring_does[PEEK(struct io_kiocb, req, opcode)];
+}
+
+/* The current thread, if it is watched; the kernel's threads of a process are as that is. */
+static __always_inline struct task_state *uring_state(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_state *ts = state_of(task);
+
+	if (ts || !(task->flags & PF_IO_WORKER))
+		return ts;
+	ts = state_of(task->group_leader);
+	return ts ? task_begin(task, ts->proc, ts->why) : NULL;
+}
+
+/*
+ * What the request did to that file. flags: enum act_flags; as_file: also those that the file has.
+ * Returns whether it is a channel that is watched.
+ */
+int uring_act(__u64 file, __u32 role, __u32 flags, __u32 as_file, __s64 ret)
+{
+	struct task_state *ts = uring_state();
+	struct act a;
+
+	/* The cache of descriptors is by number: a number of its own for the file. */
+	if (!ts || !act_on(&a, ts, file, file >> 8, role))
+		return 0;
+	a.flags = flags | (as_file ? a.flags : 0);
+	ts->seen++;
+	act_end(&a, ts, ret, 0);
+	return 1;
+}
+
+/* Opened, accepted or connected: asked for, even if nothing follows. */
+int uring_open(__u64 file)
+{
+	struct task_state *ts;
+	struct act a = {};
+	__u32 mode;
+
+	if (!file || !may_be_channel(file))
+		return 0;
+	ts = uring_state();
+	if (!ts)
+		return 0;
+	mode = PEEK(struct file, file, f_mode);
+	if (mode & FMODE_READ)
+		act_on(&a, ts, file, file >> 8, ROLE_READ);
+	if (mode & FMODE_WRITE)
+		act_on(&a, ts, file, file >> 8, ROLE_WRITE);
+	if (a.edge && file_type(file) == S_IFIFO >> 12)
+		ledger_reopened(a.chan - 1, file);
+	return 0;
+}
+
+static __always_inline __u32 nowait_of(__u64 req)
+{
+	return PEEK(struct io_kiocb, req, flags) & REQ_F_NOWAIT ? ACT_NONBLOCK : 0;
+}
+
+/* Both files; what comes in is not the request's own file, but a number in it. */
+static __always_inline void spliced(__u64 req, __u64 out, bool tee, __s64 ret)
+{
+	__u32 fd = PEEK(struct io_splice, req, splice_fd_in);
+	__u32 how = PEEK(struct io_splice, req, flags);
+	__u32 flags = how & SPLICE_F_NONBLOCK ? ACT_NONBLOCK : 0;
+	__u64 in;
+
+	if (how & SPLICE_F_FD_IN_FIXED)
+		in = uring_fixed_file(PEEK_ADDR(struct io_kiocb, req, ctx), fd);
+	else
+		in = file_of(bpf_get_current_task_btf(), fd);
+	if (in)
+		uring_act(in, ROLE_READ, flags | (tee ? ACT_PEEK : 0), 1, ret);
+	uring_act(out, ROLE_WRITE, flags, 1, ret);
+}
+
+/* A multishot recvmsg puts a header and the name before the payload, and counts them. */
+static __always_inline __s64 payload_of(__u64 req, __s64 ret)
+{
+	__u64 msg = PEEK_ADDR(struct io_kiocb, req, async_data);
+	__s64 head;
+
+	if (ret <= 0 || !(PEEK(struct io_sr_msg, req, flags) & IORING_RECV_MULTISHOT) || !msg)
+		return ret;
+	head = RECVMSG_OUT + PEEK(struct io_async_msghdr, msg, namelen) +
+	       PEEK(struct io_async_msghdr, msg, controllen);
+	return ret < head ? 0 : ret - head;
+}
+
+static __always_inline void completed(__u64 req, __s64 ret)
+{
+	__u64 file = PEEK_ADDR(struct io_kiocb, req, file);
+	__u32 does = does_of(req), flags;
+
+	if (does == DOES_OPEN && ret > 0)
+		uring_open(file_of(bpf_get_current_task_btf(), ret));
+	/* No file: it was cancelled before it began. */
+	if (!file || does == DOES_NOTHING || does == DOES_OPEN)
+		return;
+	if (does == DOES_SPLICE || does == DOES_TEE) {
+		spliced(req, file, does == DOES_TEE, ret);
+		return;
+	}
+	if (!may_be_channel(file))
+		return;
+	flags = nowait_of(req);
+	switch (does) {
+	case DOES_ACCEPT:
+		if (ret >= 0)
+			uring_open(file_of(bpf_get_current_task_btf(), ret));
+		return;
+	case DOES_CONNECT:
+		if (!ret)
+			uring_open(file);
+		return;
+	case DOES_RECVMSG:
+		ret = payload_of(req, ret);
+		/* fallthrough */
+	case DOES_RECV:
+		if (PEEK(struct io_sr_msg, req, msg_flags) & MSG_PEEK)
+			flags |= ACT_PEEK;
+		/* fallthrough */
+	case DOES_READ:
+		uring_act(file, ROLE_READ, flags, 0, ret);
+		return;
+	default:
+		uring_act(file, ROLE_WRITE, flags, 0, ret);
+	}
+}
+
+/* --- requests that complete more than once: all but the last time the kernel tells only whose --- */
+
+struct uring_tag {
+	__u64 ring; /* address of its context */
+	__u64 user_data;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct uring_tag);
+	__type(value, __u64);
+} multishots SEC(".maps");
+
+static __always_inline bool is_multishot(__u64 req, __u32 does)
+{
+	if (does == DOES_RECV || does == DOES_RECVMSG)
+		return PEEK(struct io_sr_msg, req, flags) & IORING_RECV_MULTISHOT;
+	if (does == DOES_ACCEPT)
+		return PEEK(struct io_accept, req, iou_flags) & IORING_ACCEPT_MULTISHOT;
+	return PEEK(struct io_kiocb, req, opcode) == OP_READ_MULTISHOT;
+}
+
+/* The request, if it is still the one that was submitted with that tag; 0: it is not known. */
+static __always_inline __u64 multishot_of(struct uring_tag *tag)
+{
+	__u64 *known = bpf_map_lookup_elem(&multishots, tag), req;
+
+	if (!known)
+		return 0;
+	req = *known;
+	if (PEEK_ADDR(struct io_kiocb, req, ctx) != tag->ring ||
+	    PEEK(struct io_kiocb, req, cqe.user_data) != tag->user_data)
+		return 0;
+	return req;
+}
+
+/* A completion of a request that was made before the trace, and perhaps not on a channel. */
+static __always_inline void unknown_shot(void)
+{
+	struct task_state *ts = uring_state();
+	struct proc_row *p = ts ? proc_at(ts->proc) : NULL;
+
+	if (p && p->flags & PROC_INITIAL)
+		lose(LOSS_URING, 1);
+}
+
+/* Requests that ask for no completion if all goes well: how many there were is all that is seen. */
+static __always_inline void silent(__u64 req, __u32 does)
+{
+	__u32 fd = PEEK(struct io_kiocb, req, cqe.fd);
+	struct task_state *ts = uring_state();
+	struct act a;
+	__u64 file;
+
+	if (!ts)
+		return;
+	if (PEEK(struct io_kiocb, req, flags) & REQ_F_FIXED_FILE)
+		file = uring_fixed_file(PEEK_ADDR(struct io_kiocb, req, ctx), fd);
+	else
+		file = file_of(bpf_get_current_task_btf(), fd);
+	if (!file || !may_be_channel(file))
+		return;
+	if (act_on(&a, ts, file, file >> 8,
+		   does == DOES_READ || does == DOES_RECV || does == DOES_RECVMSG ? ROLE_READ
+										  : ROLE_WRITE))
+		lose(LOSS_URING, 1);
+}
+
+static __always_inline int submitted(__u64 req)
+{
+	__u32 does = does_of(req);
+	struct uring_tag tag;
+
+	if (does == DOES_NOTHING || does == DOES_OPEN || does == DOES_CONNECT)
+		return 0;
+	if (PEEK(struct io_kiocb, req, flags) & REQ_F_CQE_SKIP)
+		silent(req, does);
+	if (!is_multishot(req, does) || !uring_state())
+		return 0;
+	tag.ring = PEEK_ADDR(struct io_kiocb, req, ctx);
+	tag.user_data = PEEK(struct io_kiocb, req, cqe.user_data);
+	bpf_map_update_elem(&multishots, &tag, &req, 0);
+	return 0;
+}
+
+SEC("tp_btf/io_uring_submit_req")
+int on_uring_submit(__u64 *ctx)
+{
+	return submitted(ctx[0]);
+}
+
+/* Its name until Linux 6.2. */
+SEC("tp_btf/io_uring_submit_sqe")
+int on_uring_submit_sqe(__u64 *ctx)
+{
+	return submitted(ctx[0]);
+}
+
+/*
+ * (ring, request, user_data, result, flags, ...); Linux 6.16 has (ring, request, entry). Without a
+ * request it is one of several completions.
+ */
+SEC("tp_btf/io_uring_complete")
+int on_uring_complete(__u64 *ctx)
+{
+	__u64 req = ctx[1];
+	struct uring_tag tag;
+	__s32 ret;
+
+	if (req) {
+		completed(req, PEEK(struct io_kiocb, req, cqe.res));
+		return 0;
+	}
+	tag.ring = ctx[0];
+	if (cfg.uring_entry) {
+		tag.user_data = PEEK(struct io_uring_cqe, ctx[2], user_data);
+		ret = PEEK(struct io_uring_cqe, ctx[2], res);
+	} else {
+		tag.user_data = ctx[2];
+		ret = ctx[3];
+	}
+	req = multishot_of(&tag);
+	if (req)
+		completed(req, ret);
+	else
+		unknown_shot();
+	return 0;
+}
+
+/*
+ * A completion that finds the ring full is put into a list: since Linux 6.6 on_uring_complete does not
+ * see it, and here is not said of what it is.
+ */
+SEC("tp_btf/io_uring_cqe_overflow")
+int on_uring_overflow(__u64 *ctx)
+{
+	struct uring_tag tag = { .ring = ctx[0], .user_data = ctx[1] };
+	__u64 req;
+
+	if (!uring_overflow_is_silent())
+		return 0;
+	req = multishot_of(&tag);
+	if (req)
+		completed(req, (__s32)ctx[2]);
+	else if (uring_state())
+		lose(LOSS_URING, 1);
+	return 0;
+}
