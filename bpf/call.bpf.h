@@ -20,6 +20,7 @@ int edge_failed(__u32 edge, __s64 ret);
 int chan_note_fill(__u32 chan, __u64 file);
 int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file);
 int ledger_reopened(__u32 chan, __u64 file);
+int aio_submitted(__u64 requests, __s64 n);
 int op_record(__u64 where, __s64 ret, __u64 blocked_ns);
 
 /* Fills in what the call on that file acts on. False: nothing that is watched. */

@@ -29,6 +29,7 @@ enum kind {
 	KIND_connect = 18, /* (fd, ...) */
 	KIND_accept = 19, /* returns an fd */
 	KIND_rare = 20, /* no call's kind, but where on_rare stands */
+	KIND_aio = 21, /* (context, n, requests): returns how many */
 	KIND_MAX,
 };
 
@@ -63,6 +64,7 @@ enum kind {
 	CALL(connect, connect)   \
 	CALL(accept, accept)     \
 	CALL(accept4, accept)    \
+	CALL(io_submit, aio)     \
 	CALL_OPEN(CALL)
 
 #endif

@@ -9,3 +9,4 @@
 #include "rw.bpf.c"
 #include "scope.bpf.c"
 #include "uring.bpf.c"
+#include "aio.bpf.c"

@@ -263,6 +263,8 @@ int BPF_PROG(on_rare, struct pt_regs *regs, long ret)
 	case KIND_open:
 	case KIND_accept:
 		return ret < 0 ? 0 : now_open(regs, ret);
+	case KIND_aio:
+		return aio_submitted(call_arg(regs, 2), ret);
 	case KIND_connect:
 		return ret ? 0 : now_open(regs, fd);
 	case KIND_fcntl:

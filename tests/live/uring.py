@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """io_uring: its requests count as the calls do that they stand for."""
 from facts import register
+from lib import PYTHON, check, check_equal, test
 
 # Parameters of each factory; one that is not here runs with its defaults.
 VARIANTS = {
@@ -19,3 +20,31 @@ VARIANTS = {
 }
 
 register("uring-", VARIANTS)
+
+
+AIO = """
+import ctypes, os, struct
+libc = ctypes.CDLL(None, use_errno=True)
+context = ctypes.c_ulong(0)
+if libc.syscall(206, 8, ctypes.byref(context)):  # io_setup
+    raise OSError(ctypes.get_errno(), "io_setup")
+r, w = os.pipe()
+buf = ctypes.create_string_buffer(b"0123456789")
+def request(op, fd, size):
+    return ctypes.create_string_buffer(struct.pack(
+        "=QIIHhIQQqQII", 0, 0, 0, op, 0, fd, ctypes.addressof(buf), size, 0, 0, 0, 0))
+plain = os.open("plain", os.O_RDWR | os.O_CREAT)
+requests = [request(1, w, 10), request(1, plain, 10), request(0, r, 4)]
+pointers = (ctypes.c_void_p * 3)(*[ctypes.addressof(x) for x in requests])
+print(libc.syscall(209, context, 3, pointers))  # io_submit
+os.write(w, os.read(r, 6))
+os.read(r, 6)
+"""
+
+
+@test("requests of io_submit() on channels are counted as not seen")
+def aio(t):
+    graph = t.trace([PYTHON, t.write("aio.py", AIO)], lossless=False)
+    check_equal(graph.tracer.stdout.strip(), "3", "requests submitted")
+    check_equal(graph.lost["by_cause"]["aio"], 2, "requests counted as lost")
+    check(not graph.lost["complete"], "the graph calls itself complete")
