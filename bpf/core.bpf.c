@@ -211,8 +211,8 @@ static __always_inline bool kind_writes(__u32 kind)
 
 static __always_inline bool kind_moves(__u32 kind)
 {
-	return kind != KIND_none && kind != KIND_open && kind != KIND_fcntl &&
-	       kind != KIND_aio && kind != KIND_connect && kind != KIND_accept;
+	return kind != KIND_none && kind != KIND_open && kind != KIND_fcntl && kind != KIND_aio &&
+	       kind != KIND_connect && kind != KIND_accept;
 }
 
 static __always_inline void note_acts(struct task_state *ts, struct task_struct *task,
