@@ -107,19 +107,31 @@ static __always_inline __u32 chan_end_of(struct chan_row *c, __u64 file)
 
 #define NO_ROOM (NO_ROW - 1)
 
-/* A row and its end, of what is known by that key. NO_ROW: nothing. */
-static __always_inline __u64 chan_known(const struct chan_key *key, __u64 file)
+/* The row at that place of the index, and which end of it the file is. NO_ROW: not its channel. */
+static __always_inline __u64 chan_there(const __u32 *place, __u64 file)
 {
-	__u32 *known = bpf_map_lookup_elem(&chan_rows, key), end;
-	struct chan_row *c = known ? chan_at(*known) : NULL;
+	__u32 row = place ? *(volatile __u32 *)place : NO_ROW, end;
+	struct chan_row *c = chan_at(row);
 
 	if (!c)
 		return NO_ROW;
 	end = chan_end_of(c, file);
-	if (end < 2)
-		return *known | (__u64)end << 32;
-	bpf_map_delete_elem(&chan_rows, key);
-	return NO_ROW;
+	return end < 2 ? row | (__u64)end << 32 : NO_ROW;
+}
+
+static __always_inline __u64 chan_known(const struct chan_key *key, __u64 file)
+{
+	return chan_there(bpf_map_lookup_elem(&chan_rows, key), file);
+}
+
+/* Puts a new row into the index. False: another thread was first. */
+static __always_inline bool chan_list(const struct chan_key *key, __u32 *place, __u32 was,
+				      __u32 row)
+{
+	/* Of a channel that is gone; not taken out first, as somebody may just have replaced it. */
+	if (place && was != NO_ROW)
+		return __sync_val_compare_and_swap(place, was, row) == was;
+	return !bpf_map_update_elem(&chan_rows, key, &row, BPF_NOEXIST);
 }
 
 /*
@@ -129,13 +141,16 @@ static __always_inline __u64 chan_known(const struct chan_key *key, __u64 file)
 static __noinline __u64 chan_get(struct chan_key *key, __u64 file, __u32 role, __u32 flags)
 {
 	struct engine *en = the_engine();
+	__u32 *place, was = NO_ROW, row;
 	struct chan_row *c;
 	__u64 known;
-	__u32 row;
 
 	if (!en || !key)
 		return NO_ROW;
-	known = chan_known(key, file);
+	place = bpf_map_lookup_elem(&chan_rows, key);
+	if (place)
+		was = *(volatile __u32 *)place;
+	known = chan_there(place, file);
 	if (known != NO_ROW)
 		return known;
 	row = new_row(en, &free_chans, TABLE_CHANS, cfg.nr_chans);
@@ -144,8 +159,7 @@ static __noinline __u64 chan_get(struct chan_key *key, __u64 file, __u32 role, _
 		return NO_ROOM;
 	chan_fill_row(c, key, file, role, flags);
 	c->id = new_id(en);
-	if (bpf_map_update_elem(&chan_rows, key, &row, BPF_NOEXIST)) {
-		/* Another thread was first. */
+	if (!chan_list(key, place, was, row)) {
 		c->id = 0;
 		bpf_map_push_elem(&free_chans, &row, 0);
 		known = chan_known(key, file);
