@@ -30,10 +30,15 @@ enum kind {
 	KIND_accept = 19, /* returns an fd */
 	KIND_rare = 20, /* no call's kind, but where on_rare stands */
 	KIND_aio = 21, /* (context, n, requests): returns how many */
+	KIND_semop = 40, /* (id, ops, n) */
+	KIND_semtimedop = 41, /* (id, ops, n, timeout) */
+	KIND_semctl = 42, /* (id, which, cmd, ...) */
+	KIND_semget = 43, /* returns an id */
+	KIND_sync = 49, /* no call's kind, but where on_sync stands */
 	KIND_MAX,
 };
 
-#define HANDLERS(HANDLER) HANDLER(rare)
+#define HANDLERS(HANDLER) HANDLER(rare) HANDLER(sync)
 
 #ifdef __NR_open
 #define CALL_OPEN(CALL) CALL(open, open)
@@ -41,30 +46,34 @@ enum kind {
 #define CALL_OPEN(CALL)
 #endif
 
-#define CALLS(CALL)              \
-	CALL(read, read)         \
-	CALL(readv, read)        \
-	CALL(preadv2, preadv2)   \
-	CALL(write, write)       \
-	CALL(writev, write)      \
-	CALL(pwritev2, pwritev2) \
-	CALL(splice, splice)     \
-	CALL(tee, tee)           \
-	CALL(vmsplice, vmsplice) \
-	CALL(sendfile, sendfile) \
-	CALL(openat, open)       \
-	CALL(openat2, open)      \
-	CALL(fcntl, fcntl)       \
-	CALL(sendto, sendto)     \
-	CALL(recvfrom, recvfrom) \
-	CALL(sendmsg, sendmsg)   \
-	CALL(recvmsg, recvmsg)   \
-	CALL(sendmmsg, sendmmsg) \
-	CALL(recvmmsg, recvmmsg) \
-	CALL(connect, connect)   \
-	CALL(accept, accept)     \
-	CALL(accept4, accept)    \
-	CALL(io_submit, aio)     \
+#define CALLS(CALL)                  \
+	CALL(read, read)             \
+	CALL(readv, read)            \
+	CALL(preadv2, preadv2)       \
+	CALL(write, write)           \
+	CALL(writev, write)          \
+	CALL(pwritev2, pwritev2)     \
+	CALL(splice, splice)         \
+	CALL(tee, tee)               \
+	CALL(vmsplice, vmsplice)     \
+	CALL(sendfile, sendfile)     \
+	CALL(openat, open)           \
+	CALL(openat2, open)          \
+	CALL(fcntl, fcntl)           \
+	CALL(sendto, sendto)         \
+	CALL(recvfrom, recvfrom)     \
+	CALL(sendmsg, sendmsg)       \
+	CALL(recvmsg, recvmsg)       \
+	CALL(sendmmsg, sendmmsg)     \
+	CALL(recvmmsg, recvmmsg)     \
+	CALL(connect, connect)       \
+	CALL(accept, accept)         \
+	CALL(accept4, accept)        \
+	CALL(io_submit, aio)         \
+	CALL(semop, semop)           \
+	CALL(semtimedop, semtimedop) \
+	CALL(semctl, semctl)         \
+	CALL(semget, semget)         \
 	CALL_OPEN(CALL)
 
 #endif

@@ -88,6 +88,9 @@ static __always_inline void chan_fill_row(struct chan_row *c, struct chan_key *k
 	case MECH_TCP:
 		tcp_fill(c, sock_of(file));
 		break;
+	case MECH_SEM: /* no file, but the kernel's object */
+		c->sysv_key = PEEK(struct kern_ipc_perm, file, key);
+		break;
 	}
 }
 

@@ -124,6 +124,7 @@ static __always_inline __u64 uring_fixed_file(__u64 ring, __u32 i)
 #define FMODE_READ 1
 #define FMODE_WRITE 2
 #define PF_IO_WORKER 0x10
+#define PF_EXITING 4
 #define PF_KTHREAD 0x00200000
 #define TASK_INTERRUPTIBLE 1
 #define SIGNAL_GROUP_EXIT 4

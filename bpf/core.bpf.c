@@ -202,6 +202,8 @@ int op_record(__u64 where, __s64 ret, __u64 blocked_ns)
 
 /* --- sleeping --- */
 
+int sync_sleeps(__u32 kind);
+
 /* Calls that move bytes or messages out of this process, into the file of their first argument. */
 static __always_inline bool kind_writes(__u32 kind)
 {
@@ -222,6 +224,10 @@ static __always_inline void note_acts(struct task_state *ts, struct task_struct 
 	__u32 role = kind_writes(kind) ? ROLE_WRITE : ROLE_READ;
 	bool two = kind == KIND_splice || kind == KIND_tee || kind == KIND_sendfile;
 
+	if (kind >= KIND_semop) {
+		sync_sleeps(kind);
+		return;
+	}
 	if (kind == KIND_splice)
 		fd2 = call_arg(regs, 2);
 	if (kind == KIND_vmsplice) {

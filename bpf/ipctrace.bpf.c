@@ -10,3 +10,4 @@
 #include "scope.bpf.c"
 #include "uring.bpf.c"
 #include "aio.bpf.c"
+#include "wait.bpf.c"

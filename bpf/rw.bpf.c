@@ -312,6 +312,12 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		if (!opens_channel(ret))
 			return 0;
 		break;
+	case KIND_semop:
+	case KIND_semtimedop:
+	case KIND_semctl:
+	case KIND_semget:
+		bpf_tail_call_static(ctx, &on_exit, KIND_sync);
+		return 0;
 	}
 	/* A constant index is patched into a direct jump; any other would go through a retpoline. */
 	bpf_tail_call_static(ctx, &on_exit, KIND_rare);

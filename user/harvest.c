@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cgroup.h"
+#include "mech.h"
 #include "tracer_priv.h"
 #include "util.h"
 
@@ -87,6 +88,8 @@ static void emit_chan(struct tracer *t, uint32_t row)
 		r.row.key.ino = r.row.ends[0].ino;
 		r.row.key.dev = r.row.key.gen = 0;
 	}
+	if (mech__get(r.row.key.mech)->in_ipcns)
+		r.row.key.gen = 0; /* of a kernel address, too */
 	tracer__emit(t, &r.h, REC_CHAN, sizeof(r));
 	for (size_t i = 0; i < t->nr_outsiders; i++) {
 		struct outsider *o = &t->outsiders[i];

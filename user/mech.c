@@ -86,6 +86,23 @@ static const struct mech_desc mechs[MECH_MAX] = {
 		.color_name = "purple",
 		.style = "solid",
 	},
+	[MECH_SEM] = {
+		.name = "sem",
+		.help = "System V semaphores",
+		.medium = "memory",
+		.unit = "event",
+		.allows = "two-way",
+		.naming = "indirect",
+		.buffering = "bounded",
+		.scope = "same-host",
+		.flows = FLOWS_ROWS,
+		.measured = IN_OPS,
+		.in_ipcns = true,
+		.display = "sem:[%llu]",
+		.color = "#56b4e9",
+		.color_name = "light blue",
+		.style = "dashed",
+	},
 };
 
 const struct mech_desc *mech__get(uint32_t mech)

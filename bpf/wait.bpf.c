@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * Calls by which processes wait for each other: System V semaphores, futexes that processes share, locks
+ * on files. No bytes move; what counts is who waited, and who let whom go on. That is seen where it
+ * happens: whoever wakes a task that sleeps in such a call is its waker, and if the call then succeeds,
+ * that is a flow from the one to the other.
+ */
+#include "call.bpf.h"
+#include "chan.bpf.h"
+#include "sem.bpf.h"
+
+/* The row of a set; NO_ROW: there is none, or it is not watched. */
+static __always_inline __u32 sem_row(__u32 id)
+{
+	__u64 object = sysv_object(SYSV_SEM, id);
+	struct chan_key key = {};
+
+	if (!object || !(cfg.mechs & 1U << MECH_SEM))
+		return NO_ROW;
+	sysv_chan_key(&key, MECH_SEM, id, object);
+	return chan_get(&key, object, ROLE_WAIT, 0);
+}
+
+/* Acts on the channel in that row, in a role. */
+static __always_inline void sync_act(struct act *a, __u32 row, __u32 role, __u32 flags)
+{
+	a->chan = row + 1;
+	a->edge = edge_row_of(row, 0, role) + 1; /* NO_ROW + 1 is 0 */
+	a->role = role;
+	a->flags = flags;
+	a->file = 0;
+}
+
+static __always_inline __u32 no_room(struct task_state *ts)
+{
+	ts->seen++;
+	lose(LOSS_NO_CHAN, 1);
+	return NO_ROW;
+}
+
+/* What a call that may sleep waits for; NO_ROW: nothing that is watched. */
+static __noinline __u32 sync_row(__u32 kind)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+
+	switch (kind) {
+	case KIND_semop:
+	case KIND_semtimedop:
+		return sem_row(call_arg(regs, 0));
+	}
+	return NO_ROW;
+}
+
+/* The current task goes to sleep in such a call: fills in acts[0] with what it waits for. */
+int sync_sleeps(__u32 kind)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	__u32 row = sync_row(kind);
+
+	if (!ts)
+		return 0;
+	ts->acts[0].edge = ts->acts[1].edge = 0;
+	if (row < NO_ROOM)
+		sync_act(&ts->acts[0], row, ROLE_WAIT, 0);
+	return 0;
+}
+
+/* Counts the call that did a. */
+static __always_inline void sync_end(struct act *a, long ret, __u64 slept)
+{
+	struct edge_row *e = edge_at(a->edge - 1);
+
+	if (a->edge && e)
+		act_count(a, e, ret < 0 ? ret : 0, slept);
+	else
+		lose(LOSS_NO_EDGE, 1);
+}
+
+/* The call has ended well: who let it go on? */
+static __always_inline void sync_flow(struct task_state *ts, struct act *a, long ret)
+{
+	struct chan_row *c = chan_at(a->chan - 1);
+
+	if (ret >= 0 && ts->waker && c)
+		flow_add(c->id, ts->waker, ts->proc_id, 0);
+}
+
+/* --- System V semaphores --- */
+
+static __always_inline int semop(struct pt_regs *regs, long ret, bool timed)
+{
+	struct sops sops = { .at = call_arg(regs, 1), .n = call_arg(regs, 2) };
+	struct call c;
+	__u32 row, flags;
+
+	if (!call_begin(&c, regs))
+		return 0;
+	/* If it slept, the set may be gone by now. */
+	row = c.noted ? c.a->chan - 1 : sem_row(call_arg(regs, 0));
+	if (row == NO_ROOM)
+		no_room(c.ts);
+	if (row >= NO_ROOM || !sops_look(&sops))
+		goto out;
+	flags = sops.seen & SOP_NOWAIT || (timed && is_no_time(call_arg(regs, 3))) ? ACT_NONBLOCK
+										   : 0;
+	call_done(&c);
+	if (sops.seen & SOP_WAIT) {
+		if (!c.noted)
+			sync_act(c.a, row, ROLE_WAIT, 0);
+		c.a->flags |= flags;
+		sync_end(c.a, ret, c.ts->slept[0]);
+		sync_flow(c.ts, c.a, ret);
+	}
+	if (sops.seen & SOP_WAKE) {
+		if (sops.seen & SOP_WAIT)
+			c.ts->seen++; /* one call, but one in each role */
+		sync_act(c.b, row, ROLE_WAKE, flags);
+		sync_end(c.b, ret, 0);
+	}
+out:
+	c.ts->waker = 0;
+	return 0;
+}
+
+/* Setting a value may wake; a set that is removed is not there any more, whatever comes of its id. */
+static __always_inline int semctl(struct pt_regs *regs, long ret)
+{
+	__u32 cmd = call_arg(regs, 2) & ~IPC_64, row;
+	struct call c;
+
+	if (cmd != SETVAL && cmd != SETALL)
+		return 0;
+	if (!call_begin(&c, regs))
+		return 0;
+	row = sem_row(call_arg(regs, 0));
+	if (row == NO_ROOM)
+		no_room(c.ts);
+	if (row >= NO_ROOM)
+		return 0;
+	call_done(&c);
+	sync_act(c.a, row, ROLE_WAKE, 0);
+	sync_end(c.a, ret, 0);
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_sync, struct pt_regs *regs, long ret)
+{
+	switch (kind_of(regs)) {
+	case KIND_semop:
+		return semop(regs, ret, false);
+	case KIND_semtimedop:
+		return semop(regs, ret, true);
+	case KIND_semctl:
+		return semctl(regs, ret);
+	case KIND_semget:
+		if (ret >= 0 && state_of(bpf_get_current_task_btf()))
+			sem_row(ret);
+		return 0;
+	}
+	return 0;
+}
+
+/* --- who wakes whom --- */
+
+/* Could what the current task is doing be meant to wake others, or did an interrupt come by? */
+static __always_inline bool may_wake(struct task_struct *task)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	if (task->flags & PF_EXITING)
+		return true; /* SEM_UNDO, robust futexes, locks of files that are closed */
+	switch (kind_of(regs)) {
+	case KIND_semop:
+	case KIND_semtimedop:
+	case KIND_semctl:
+		return true;
+	}
+	return false;
+}
+
+static __always_inline bool may_be_woken(struct pt_regs *regs)
+{
+	switch (kind_of(regs)) {
+	case KIND_semop:
+	case KIND_semtimedop:
+		return true;
+	}
+	return false;
+}
+
+SEC("tp_btf/sched_waking")
+int BPF_PROG(sched_waking, struct task_struct *task)
+{
+	struct task_state *ts = state_of(task), *mine;
+	struct task_struct *current;
+
+	if (!ts || !(task->__state & TASK_INTERRUPTIBLE) ||
+	    !may_be_woken((struct pt_regs *)bpf_task_pt_regs(task)))
+		return 0;
+	current = bpf_get_current_task_btf();
+	if (!may_wake(current)) {
+		ts->waker = PROC_SHARED;
+		return 0;
+	}
+	mine = state_of(current);
+	ts->waker = mine ? mine->proc_id : PROC_OUTSIDE;
+	return 0;
+}
