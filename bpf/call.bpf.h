@@ -21,6 +21,8 @@ int chan_note_fill(__u32 chan, __u64 file);
 int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file);
 int ledger_reopened(__u32 chan, __u64 file);
 int aio_submitted(__u64 requests, __s64 n);
+int unix_moved(__u32 chan, __u32 edge, __u64 file, __u32 role, __s64 ret);
+int unix_fds(__u32 edge, __u64 msg);
 int op_record(__u64 where, __s64 ret, __u64 blocked_ns);
 
 /* Fills in what the call on that file acts on. False: nothing that is watched. */
@@ -86,6 +88,16 @@ static __always_inline __s64 act_count(struct act *a, struct edge_row *e, __s64 
 	return ret;
 }
 
+/* Unix sockets: is there more to note than the counts? */
+static __always_inline bool act_is_unix(const struct act *a, const struct chan_row *c, __s64 ret)
+{
+	if (c->key.mech != MECH_UNIX || ret < 0)
+		return false;
+	if (a->role == ROLE_WRITE)
+		return ret > 0;
+	return !(c->flags & CHAN_TWO_ENDS) && !(a->flags & ACT_PEEK);
+}
+
 /* The call that did a has returned ret. */
 static __always_inline void act_end(struct act *a, struct task_state *ts, __s64 ret,
 				    __u64 blocked_ns)
@@ -93,6 +105,7 @@ static __always_inline void act_end(struct act *a, struct task_state *ts, __s64 
 	struct edge_row *e = edge_at(a->edge - 1);
 	struct chan_row *c = chan_at(a->chan - 1);
 	__u32 ledger;
+	__s64 moved;
 
 	if (!a->edge || !e || !c) {
 		lose(LOSS_NO_EDGE, 1);
@@ -100,7 +113,10 @@ static __always_inline void act_end(struct act *a, struct task_state *ts, __s64 
 	}
 	/* Before the counters: a ledger that is opened after this takes them for what was before it. */
 	ledger = *(volatile __u32 *)&c->ledger;
-	if (act_count(a, e, ret, blocked_ns) <= 0 || c->key.mech > MECH_FIFO)
+	moved = act_count(a, e, ret, blocked_ns);
+	if (act_is_unix(a, c, ret))
+		unix_moved(a->chan - 1, a->edge - 1, a->file, a->role, ret);
+	if (moved <= 0 || c->key.mech > MECH_FIFO)
 		return;
 	if (pipe_moved(c, e, a->file, a->role))
 		chan_note_fill(a->chan - 1, a->file);

@@ -181,12 +181,16 @@ static __always_inline __u64 chan_row_of(__u64 file, __u32 role, __u32 flags)
 							  : chan_get(&key, file, role, flags);
 }
 
+__u64 unix_row_to(__u64 file, __u64 name, __u32 len); /* in unix.bpf.c */
+
 /*
  * A datagram is sent through the socket to an address of its own: the row of the mailbox that it goes
  * to. name: in user memory. NO_ROW: not known.
  */
 static __always_inline __u64 chan_row_to(__u64 file, __u64 name, __u32 len)
 {
+	if (sock_family(sock_of(file)) == AF_UNIX)
+		return unix_row_to(file, name, len);
 	return NO_ROW;
 }
 

@@ -12,6 +12,7 @@ struct mmsg {
 	__s64 ret;
 	__u32 fd, role, flags;
 	bool named; /* they can go to different places */
+	bool is_unix;
 	bool noted; /* the call slept: the first message's channel was taken then */
 };
 
@@ -32,6 +33,15 @@ static __always_inline bool mmsg_act(struct mmsg *m, struct task_state *ts, __u6
 	return act_on(a, ts, m->file, m->fd, m->role);
 }
 
+static __always_inline void mmsg_unix(struct act *a, __u64 msg, __u32 len)
+{
+	struct chan_row *c = chan_at(a->chan - 1);
+
+	if (c && act_is_unix(a, c, len))
+		unix_moved(a->chan - 1, a->edge - 1, a->file, a->role, len);
+	unix_fds(a->edge - 1, msg);
+}
+
 static long mmsg_step(__u32 i, struct mmsg *m)
 {
 	struct task_state *ts = state_of(bpf_get_current_task_btf());
@@ -48,10 +58,13 @@ static long mmsg_step(__u32 i, struct mmsg *m)
 	if (!noted)
 		ts->seen++;
 	e = edge_at(ts->acts[0].edge - 1);
-	if (e)
-		act_count(&ts->acts[0], e, m->ret < 0 ? m->ret : len, i ? 0 : ts->slept[0]);
-	else
+	if (!e) {
 		lose(LOSS_NO_EDGE, 1);
+		return 0;
+	}
+	act_count(&ts->acts[0], e, m->ret < 0 ? m->ret : len, i ? 0 : ts->slept[0]);
+	if (m->is_unix && m->ret >= 0)
+		mmsg_unix(&ts->acts[0], msg, len);
 	return 0;
 }
 
@@ -73,6 +86,7 @@ static __always_inline int mmsg(struct pt_regs *regs, __u32 kind, long ret)
 	if (send)
 		m.flags &= ~ACT_PEEK;
 	m.named = send && is_datagrams(m.file);
+	m.is_unix = is_unix(m.file);
 	m.noted = c.noted;
 	c.ts->call = 0;
 	bpf_loop(ret < 0 ? 1 : ret & (2 * MMSG_MAX - 1), mmsg_step, &m, 0);

@@ -158,6 +158,12 @@ struct chan_row {
 	struct chan_end ends[2];
 	__u32 low_end; /* the kernel side's own: which end has the lower address */
 	__s32 sysv_key; /* System V: what it was made with; key.dev is the namespace's inode */
+	/* Of message queues. */
+	__u64 capacity_messages; /* 0: only bytes are counted */
+	__u64 highwater_messages;
+	__u64 truncated_bytes; /* of messages, cut off by who had no room for them */
+	__u64 queued_ns; /* from sending to receiving, all messages of which both ends are known */
+	__u64 max_queued_ns;
 };
 
 #define EDGE_ERRS 3

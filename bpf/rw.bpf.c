@@ -87,6 +87,11 @@ static __always_inline bool is_datagrams(__u64 file)
 	return file && file_type(file) == S_IFSOCK >> 12 && sock_type(sock_of(file)) == SOCK_DGRAM;
 }
 
+static __always_inline bool is_unix(__u64 file)
+{
+	return file_type(file) == S_IFSOCK >> 12 && sock_family(sock_of(file)) == AF_UNIX;
+}
+
 /* The file of a call that has only one, in that role. */
 static __always_inline bool take_file(struct call *c, struct pt_regs *regs, __u64 file, __u32 kind,
 				      __u32 role)
@@ -146,6 +151,8 @@ static __always_inline int one_file(struct pt_regs *regs, __u32 kind, long ret)
 	c.a->flags |= flags;
 	call_done(&c);
 	act_end(c.a, c.ts, ret, c.ts->slept[0]);
+	if ((kind == KIND_sendmsg || kind == KIND_recvmsg) && ret >= 0 && is_unix(file))
+		unix_fds(c.a->edge - 1, call_arg(regs, 1));
 	return 0;
 }
 
@@ -216,7 +223,8 @@ static __always_inline int now_open(struct pt_regs *regs, __u32 fd)
 	if (!call_begin(&c, regs))
 		return 0;
 	mode = PEEK(struct file, file, f_mode);
-	if (mode & FMODE_READ)
+	/* A socket of datagrams is connected to send; what it receives is another matter. */
+	if (mode & FMODE_READ && !is_datagrams(file))
 		act_on(c.a, c.ts, file, fd, ROLE_READ);
 	if (mode & FMODE_WRITE)
 		act_on(c.a, c.ts, file, fd, ROLE_WRITE);

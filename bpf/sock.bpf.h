@@ -41,12 +41,15 @@ static __always_inline __u64 sock_ino(__u64 sk)
 		    i_ino);
 }
 
-/* Something that changes when the socket gets another peer. */
+/* Something that changes when the socket gets another peer, or when the mailbox it sends to is closed. */
 static __always_inline __u64 sock_peer_ident(__u64 sk)
 {
+	__u64 peer;
+
 	switch (sk ? sock_family(sk) : 0) {
 	case AF_UNIX:
-		return PEEK_ADDR(struct unix_sock, sk, peer);
+		peer = PEEK_ADDR(struct unix_sock, sk, peer);
+		return peer && sock_type(sk) == SOCK_DGRAM ? peer ^ sock_ino(peer) : peer;
 	case AF_INET:
 	case AF_INET6:
 		return (__u64)PEEK(struct sock_common, sk, skc_portpair) ^

@@ -66,7 +66,8 @@ static __always_inline __u32 unix_name(__u64 sk, char *name)
 static __always_inline void unix_fill_mailbox(struct chan_row *c, __u64 sk)
 {
 	c->name_len = unix_name(sk, c->name);
-	c->capacity = PEEK(struct sock, sk, sk_rcvbuf);
+	/* What bounds it is the number of messages, and each sender's own memory. */
+	c->capacity_messages = (__u64)PEEK(struct sock, sk, sk_max_ack_backlog) + 1;
 }
 
 /* A connection. End 0 is who connected: what is accepted has the name of the socket that listens. */

@@ -297,6 +297,12 @@ static void free_chan(struct tracer *t, uint32_t row)
 	give_back(t, TABLE_CHANS, row);
 }
 
+/* Does the kernel side say whose bytes they were? */
+static bool has_flows(const struct chan_row *c)
+{
+	return c->ledger || (c->key.mech == MECH_UNIX && !(c->flags & CHAN_TWO_ENDS));
+}
+
 /* busy[]: channels that must stay, because somebody holds them or sleeps in them. */
 static void doom(struct tracer *t, const uint8_t *busy, uint32_t nr)
 {
@@ -308,7 +314,7 @@ static void doom(struct tracer *t, const uint8_t *busy, uint32_t nr)
 	for (i = 0; i < nr; i++) {
 		if (!t->chans[i].id || busy[i])
 			t->chan_state[i] &= ~CHAN_DOOMED;
-		if (t->chan_state[i] & CHAN_DOOMED && t->chans[i].ledger)
+		if (t->chan_state[i] & CHAN_DOOMED && has_flows(&t->chans[i]))
 			ids[nr_ids++] = t->chans[i].id;
 	}
 	for (i = 0; i < used(t, TABLE_EDGES); i++) {

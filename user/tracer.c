@@ -217,8 +217,31 @@ static int on_ring(void *ctx, void *data, size_t size)
 	return 0;
 }
 
+static bool has_tracepoint(const char *name)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	char type[64];
+	bool has;
+
+	snprintf(type, sizeof(type), "btf_trace_%s", name);
+	has = btf && btf__find_by_name_kind(btf, type, BTF_KIND_TYPEDEF) > 0;
+	btf__free(btf);
+	return has;
+}
+
+/* Where datagrams go is told by a tracepoint of Linux 6.3, before that by a function. */
+static void pick_unix_programs(struct tracer *t)
+{
+	bool watched = t->opts.mechs & 1U << MECH_UNIX, told = has_tracepoint("sk_data_ready");
+
+	bpf_program__set_autoload(t->skel->progs.unix_ready, watched && told);
+	bpf_program__set_autoload(t->skel->progs.unix_ready_6_2, watched && !told);
+	bpf_program__set_autoload(t->skel->progs.unix_taken, watched);
+}
+
 static void pick_programs(struct tracer *t)
 {
+	pick_unix_programs(t);
 	for (size_t i = 0; i < KIND_MAX; i++)
 		if (handlers[i])
 			bpf_program__set_autoattach(

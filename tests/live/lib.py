@@ -356,7 +356,7 @@ class Graph:
         for flow in self.flows:
             check(flow["from"] in known and flow["to"] in known
                   and flow["channel"] in self.chans, "flow without its ends: %s" % flow)
-        pairs = [(e["process"], e["channel"], e["role"]) for e in self.edges]
+        pairs = [(e["process"], e["channel"], e["role"], e["end"]) for e in self.edges]
         check_equal(len(set(pairs)), len(pairs), "number of distinct edges")
 
     def check_law(self, lossless):

@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * Unix sockets beyond reading and writing: where datagrams with an address go and whose they are, how
+ * full sockets get, descriptors that are passed.
+ *
+ * No system call says to which socket an address leads, nor who sent what a mailbox gave. But each
+ * datagram tells its receiver, in the sender's own call, that there is something to read; and when it
+ * is freed after it was read, in the receiver's call, it still knows the socket that sent it.
+ */
+#include "call.bpf.h"
+#include "chan.bpf.h"
+
+#define SENT_RUNS 16
+#define GOT_NOTES 32
+
+/* What the current call has sent by address so far, to the end that it returns. */
+struct sent_run {
+	__u32 chan; /* row */
+	__u32 id;
+	__u32 n; /* messages, one after the other */
+	__u32 _pad;
+};
+
+/* A datagram that the current call has received. */
+struct got_note {
+	__u32 writer; /* process; 0: not known */
+	__u32 bytes;
+};
+
+struct dgram_notes {
+	__u32 nr_sent, at_sent;
+	__u32 nr_got, at_got;
+	struct sent_run sent[SENT_RUNS];
+	struct got_note got[GOT_NOTES];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct dgram_notes);
+} dgram_notes SEC(".maps");
+
+/* Who sends by a socket, by the address of that: many more than there are are forgotten. */
+struct dgram_writer {
+	__u64 ino; /* the address may be another socket's by now */
+	__u32 proc; /* PROC_SHARED: several. 0: not yet, but something of it was received: */
+	__u32 reader;
+	__u64 bytes;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct dgram_writer);
+} dgram_writers SEC(".maps");
+
+/* Where an address has led, for calls that fail or wait before anything is sent. */
+struct unix_dest_key {
+	__u32 netns;
+	__u32 len;
+	char path[UNIX_PATH_LEN];
+};
+
+struct unix_dest {
+	__u32 chan; /* row */
+	__u32 id;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct unix_dest_key);
+	__type(value, struct unix_dest);
+} unix_dests SEC(".maps");
+
+static __always_inline struct dgram_notes *notes_of_me(bool make)
+{
+	return bpf_task_storage_get(&dgram_notes, bpf_get_current_task_btf(), 0,
+				    make ? BPF_LOCAL_STORAGE_GET_F_CREATE : 0);
+}
+
+/* The socket of datagrams that the current call is on, if it is one. */
+static __always_inline __u64 dgram_of_call(struct pt_regs *regs, __u32 kind)
+{
+	__u32 fd = call_arg(regs, kind == KIND_splice ? 2 : 0);
+	__u64 file = file_of(bpf_get_current_task_btf(), fd), sk;
+
+	if (!file || file_type(file) != S_IFSOCK >> 12)
+		return 0;
+	sk = sock_of(file);
+	return sk && sock_family(sk) == AF_UNIX && sock_type(sk) == SOCK_DGRAM ? sk : 0;
+}
+
+/* --- sending --- */
+
+/* That process sends by the socket; what was received before that was known is its. */
+static __noinline int dgram_written_by(__u64 sk, __u32 proc, __u32 chan)
+{
+	struct dgram_writer *w = bpf_map_lookup_elem(&dgram_writers, &sk);
+	struct dgram_writer new = { .ino = sock_ino(sk), .proc = proc };
+
+	if (w && w->ino == new.ino) {
+		if (w->proc == proc || w->proc == PROC_SHARED)
+			return 0;
+		if (!w->proc)
+			flow_add(chan, proc, w->reader, w->bytes);
+		w->proc = w->proc ? PROC_SHARED : proc;
+		return 0;
+	}
+	bpf_map_update_elem(&dgram_writers, &sk, &new, BPF_ANY);
+	return 0;
+}
+
+static __always_inline bool call_names(struct pt_regs *regs, __u32 kind)
+{
+	__u64 name = 0;
+
+	if (kind == KIND_sendto || kind == KIND_sendmsg)
+		return name_of_msg(regs, kind, &name);
+	return kind == KIND_sendmmsg && !MSG_FIELD(name, call_arg(regs, 1), msg_hdr.msg_name) &&
+	       name;
+}
+
+static __always_inline void note_sent(__u32 chan, __u32 id)
+{
+	struct dgram_notes *n = notes_of_me(true);
+	struct sent_run *run;
+
+	if (!n)
+		return;
+	if (n->nr_sent > n->at_sent) {
+		run = &n->sent[(n->nr_sent - 1) % SENT_RUNS];
+		if (run->id == id) {
+			run->n++;
+			return;
+		}
+	}
+	if (n->nr_sent - n->at_sent >= SENT_RUNS)
+		return;
+	run = &n->sent[n->nr_sent % SENT_RUNS];
+	run->chan = chan;
+	run->id = id;
+	run->n = 1;
+	n->nr_sent++;
+}
+
+/* The current task has put a datagram into that socket. */
+static __noinline int dgram_sent(__u64 sk)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct task_state *ts = state_of(task);
+	struct chan_key key = { .mech = MECH_UNIX, .ino = sock_ino(sk) };
+	__u32 kind = kind_of(regs), messages;
+	__u64 from = dgram_of_call(regs, kind), socket, found;
+	struct chan_row *c;
+
+	if (!ts || !from || !key.ino)
+		return 0;
+	socket = PEEK_ADDR(struct sock, sk, sk_socket);
+	found = chan_get(&key, PEEK_ADDR(struct socket, socket, file), ROLE_READ, 0);
+	c = chan_at(found);
+	if ((__u32)found >= NO_ROOM || !c)
+		return 0;
+	dgram_written_by(from, ts->proc_id, c->id);
+	messages = PEEK(struct sock, sk, sk_receive_queue.qlen);
+	if (messages > c->highwater_messages)
+		c->highwater_messages = messages;
+	if (call_names(regs, kind))
+		note_sent(found, c->id);
+	return 0;
+}
+
+SEC("tp_btf/sk_data_ready")
+int BPF_PROG(unix_ready, struct sock *sk)
+{
+	if (sk->__sk_common.skc_family == AF_UNIX && sk->sk_type == SOCK_DGRAM)
+		dgram_sent((__u64)sk);
+	return 0;
+}
+
+/* Before Linux 6.3 (40e0b0908142, "net/sock: Introduce trace_sk_data_ready()"). */
+SEC("fentry/sock_def_readable")
+int BPF_PROG(unix_ready_6_2, struct sock *sk)
+{
+	if (sk->__sk_common.skc_family == AF_UNIX && sk->sk_type == SOCK_DGRAM)
+		dgram_sent((__u64)sk);
+	return 0;
+}
+
+static __always_inline __u64 sent_to(struct dgram_notes *n)
+{
+	struct sent_run *run = &n->sent[n->at_sent % SENT_RUNS];
+	struct chan_row *c = chan_at(run->chan);
+	__u32 chan = run->chan;
+	bool same = c && c->id == run->id;
+
+	if (!--run->n)
+		n->at_sent++;
+	if (n->at_sent == n->nr_sent)
+		n->at_sent = n->nr_sent = 0;
+	return same ? chan : NO_ROW;
+}
+
+static __always_inline bool dest_key(struct unix_dest_key *key, __u64 file, __u64 name, __u32 len)
+{
+	__u32 n = len - bpf_core_field_offset(struct sockaddr_un, sun_path);
+
+	__builtin_memset(key, 0, sizeof(*key));
+	key->netns = sock_netns(sock_of(file));
+	if (len <= bpf_core_field_offset(struct sockaddr_un, sun_path) || n > UNIX_PATH_LEN)
+		return false;
+	asm volatile("%0 &= 0x7f" : "+r"(n));
+	if (bpf_probe_read_user(
+		    key->path, n,
+		    (void *)(name + bpf_core_field_offset(struct sockaddr_un, sun_path))))
+		return false;
+	/* With or without its NUL, or more behind it, a path is the same. */
+	key->len = key->path[0] ? 0 : n;
+	return true;
+}
+
+/*
+ * The mailbox that the current call's next message went to, by its address in user memory; of a call
+ * that has sent nothing, where that led before. NO_ROW: not known.
+ */
+__u64 unix_row_to(__u64 file, __u64 name, __u32 len)
+{
+	struct dgram_notes *n = notes_of_me(false);
+	struct unix_dest to = {}, *known;
+	struct unix_dest_key key;
+	struct chan_row *c;
+
+	if (!dest_key(&key, file, name, len))
+		return NO_ROW;
+	known = bpf_map_lookup_elem(&unix_dests, &key);
+	if (n && n->nr_sent != n->at_sent) {
+		to.chan = sent_to(n);
+		c = chan_at(to.chan);
+		if (!c || to.chan == NO_ROW)
+			return NO_ROW;
+		to.id = c->id;
+		if (!known || known->id != to.id)
+			bpf_map_update_elem(&unix_dests, &key, &to, BPF_ANY);
+		return to.chan;
+	}
+	c = known ? chan_at(known->chan) : NULL;
+	return c && c->id == known->id ? known->chan : NO_ROW;
+}
+
+/* --- receiving --- */
+
+/* The current task has taken a datagram of that socket out of its own, and is done with it. */
+static __noinline int dgram_got(__u64 from, __u32 bytes)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct task_state *ts = state_of(task);
+	__u32 kind = kind_of(regs);
+	struct dgram_writer *w, new = { .bytes = bytes };
+	struct dgram_notes *n;
+	struct got_note *note;
+
+	if (!ts || kind_writes(kind) || !dgram_of_call(regs, kind))
+		return 0;
+	n = notes_of_me(true);
+	if (!n || n->nr_got - n->at_got >= GOT_NOTES)
+		return 0;
+	note = &n->got[n->nr_got % GOT_NOTES];
+	n->nr_got++;
+	note->bytes = bytes;
+	note->writer = 0;
+	w = bpf_map_lookup_elem(&dgram_writers, &from);
+	new.ino = sock_ino(from);
+	if (w && (!new.ino || w->ino == new.ino)) {
+		note->writer = w->proc;
+		return 0;
+	}
+	/* It was read before its sender could be noticed, or that is not watched. */
+	new.reader = ts->proc_id;
+	bpf_map_update_elem(&dgram_writers, &from, &new, BPF_ANY);
+	return 0;
+}
+
+SEC("tp_btf/consume_skb")
+int BPF_PROG(unix_taken, struct sk_buff *skb)
+{
+	struct sock *from = skb->sk;
+
+	if (from && from->__sk_common.skc_family == AF_UNIX && from->sk_type == SOCK_DGRAM)
+		dgram_got((__u64)from, skb->len);
+	return 0;
+}
+
+static __always_inline void dgram_read(struct chan_row *c, __u32 reader, __s64 ret)
+{
+	struct dgram_notes *n = notes_of_me(false);
+	struct got_note *note;
+
+	if (!n || n->at_got == n->nr_got)
+		return;
+	note = &n->got[n->at_got % GOT_NOTES];
+	if (++n->at_got == n->nr_got)
+		n->at_got = n->nr_got = 0;
+	if (note->writer && ret > 0)
+		flow_add(c->id, note->writer, reader, ret);
+	if (note->bytes > ret)
+		__sync_fetch_and_add(&c->truncated_bytes, note->bytes - ret);
+}
+
+/* --- how full it is --- */
+
+struct queue_sum {
+	__u64 skb;
+	__u64 bytes;
+};
+
+static long queue_step(__u32 i, struct queue_sum *s)
+{
+	__u64 cb = s->skb + bpf_core_field_offset(struct sk_buff, cb);
+
+	s->bytes += PEEK(struct sk_buff, s->skb, len) - PEEK(struct unix_skb_parms, cb, consumed);
+	s->skb = addr_at(s->skb + bpf_core_field_offset(struct sk_buff, next));
+	return !s->skb;
+}
+
+#define QUEUE_MAX (1 << 16)
+
+/*
+ * Bytes that lie unread in a socket. Its lock is not held: what somebody changes meanwhile is counted
+ * wrong, but for once.
+ */
+static __always_inline __u64 queue_bytes(__u64 sk)
+{
+	__u64 head = sk + bpf_core_field_offset(struct sock, sk_receive_queue);
+	__u32 n = PEEK(struct sock, sk, sk_receive_queue.qlen);
+	struct queue_sum s = {};
+
+	s.skb = addr_at(head + bpf_core_field_offset(struct sk_buff_head, next));
+	if (n && n <= QUEUE_MAX && s.skb)
+		bpf_loop(n, queue_step, &s, 0);
+	return s.bytes;
+}
+
+/*
+ * Its fullest so far may be now: the writer's memory that others have not freed yet is more than ever
+ * after a call of this thread. To look through a long queue each time would cost more than it tells,
+ * so beyond some hundred messages it is looked at where that has grown by a part of it.
+ */
+int unix_note_fill(__u32 chan, __u32 edge, __u64 file)
+{
+	__u64 sk = sock_of(file), peer = unix_peer(sk), bytes;
+	__u64 memory = PEEK(struct sock, sk, sk_wmem_alloc.refs.counter);
+	struct chan_row *c = chan_at(chan);
+	struct edge_row *e = edge_at(edge);
+
+	if (!c || !e || !peer || memory <= e->pos + (e->pos >> 18 ? e->pos >> 6 : 0))
+		return 0;
+	e->pos = memory;
+	bytes = queue_bytes(peer);
+	c->capacity = PEEK(struct sock, sk, sk_sndbuf);
+	if (bytes > c->highwater && bytes <= c->capacity)
+		c->highwater = bytes;
+	return 0;
+}
+
+/* A call has moved data through a unix socket, or a message: ret bytes. */
+int unix_moved(__u32 chan, __u32 edge, __u64 file, __u32 role, __s64 ret)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	struct chan_row *c = chan_at(chan);
+
+	if (!ts || !c)
+		return 0;
+	if (role == ROLE_READ)
+		dgram_read(c, ts->proc_id, ret);
+	else if (ret > 0)
+		unix_note_fill(chan, edge, file);
+	return 0;
+}
+
+/* --- descriptors --- */
+
+#define SOL_SOCKET 1
+#define SCM_RIGHTS 1
+#define SCM_MAX_FD 253
+#define CMSGS_MAX 8
+
+struct control {
+	__u64 at, end; /* in user memory */
+	__u64 fds; /* where the numbers are */
+	__u32 n;
+};
+
+static long control_step(__u32 i, struct control *c)
+{
+	struct cmsghdr h = {};
+
+	if (c->at + sizeof(h) > c->end || bpf_probe_read_user(&h, sizeof(h), (void *)c->at) ||
+	    h.cmsg_len < sizeof(h) || h.cmsg_len > c->end - c->at)
+		return 1;
+	if (h.cmsg_level == SOL_SOCKET && h.cmsg_type == SCM_RIGHTS) {
+		c->fds = c->at + sizeof(h);
+		c->n += (h.cmsg_len - sizeof(h)) / sizeof(int);
+	}
+	c->at += (h.cmsg_len + 7) & ~7ULL;
+	return 0;
+}
+
+/* A socket that has arrived has another holder now. */
+static long taken_step(__u32 i, struct control *c)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 file;
+	__u32 fd;
+
+	if (bpf_probe_read_user(&fd, sizeof(fd), (void *)(c->fds + i * sizeof(fd))))
+		return 1;
+	file = file_of(task, fd);
+	if (file && file_type(file) == S_IFSOCK >> 12) {
+		attach(file, fd, ROLE_READ);
+		attach(file, fd, ROLE_WRITE);
+	}
+	return 0;
+}
+
+/* Descriptors in a message that was sent or received; msg: its header in user memory. */
+int unix_fds(__u32 edge, __u64 msg)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	struct edge_row *e = edge_at(edge);
+	struct control c = {};
+	__u32 row;
+	bool take;
+
+	if (!ts || !e || MSG_FIELD(c.at, msg, msg_hdr.msg_control) ||
+	    MSG_FIELD(c.end, msg, msg_hdr.msg_controllen) || !c.at || !c.end)
+		return 0;
+	c.end += c.at;
+	bpf_loop(CMSGS_MAX, control_step, &c, 0);
+	if (!c.n || c.n > SCM_MAX_FD)
+		return 0;
+	take = e->role == ROLE_READ;
+	row = edge_row_of(e->chan_row, e->end, take ? ROLE_TAKE_FD : ROLE_PASS_FD);
+	ts->seen += c.n;
+	e = edge_at(row);
+	if (row == NO_ROW || !e) {
+		lose(LOSS_NO_EDGE, c.n);
+		return 0;
+	}
+	e->ops += c.n;
+	e->last_ns = bpf_jiffies64();
+	if (take)
+		bpf_loop(c.n, taken_step, &c, 0);
+	return 0;
+}
