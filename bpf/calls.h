@@ -34,6 +34,7 @@ enum kind {
 	KIND_semtimedop = 41, /* (id, ops, n, timeout) */
 	KIND_semctl = 42, /* (id, which, cmd, ...) */
 	KIND_semget = 43, /* returns an id */
+	KIND_futex = 44, /* (addr, op, val, timeout, addr2, val3) */
 	KIND_sync = 49, /* no call's kind, but where on_sync stands */
 	KIND_MAX,
 };
@@ -74,6 +75,7 @@ enum kind {
 	CALL(semtimedop, semtimedop) \
 	CALL(semctl, semctl)         \
 	CALL(semget, semget)         \
+	CALL(futex, futex)           \
 	CALL_OPEN(CALL)
 
 #endif

@@ -217,6 +217,12 @@ static __always_inline bool kind_moves(__u32 kind)
 	       kind != KIND_connect && kind != KIND_accept;
 }
 
+/* Those of wait.bpf.c. */
+static __always_inline bool kind_syncs(__u32 kind)
+{
+	return kind >= KIND_semop && kind < KIND_sync;
+}
+
 static __always_inline void note_acts(struct task_state *ts, struct task_struct *task,
 				      struct pt_regs *regs, __u32 kind)
 {
@@ -224,7 +230,7 @@ static __always_inline void note_acts(struct task_state *ts, struct task_struct 
 	__u32 role = kind_writes(kind) ? ROLE_WRITE : ROLE_READ;
 	bool two = kind == KIND_splice || kind == KIND_tee || kind == KIND_sendfile;
 
-	if (kind >= KIND_semop) {
+	if (kind_syncs(kind)) {
 		sync_sleeps(kind);
 		return;
 	}

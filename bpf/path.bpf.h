@@ -52,11 +52,36 @@ static long path_step(__u32 i, struct path_walk *w)
 	return 0;
 }
 
+static __always_inline bool dentry_is_gone(__u64 dentry)
+{
+	return !PEEK_ADDR(struct dentry, dentry, d_hash.pprev);
+}
+
+#define PATH_LINKS 4
+
+/* Of a file whose name was taken away: another one that it has. sem_open() makes files so. */
+static __always_inline __u64 dentry_still_there(__u64 dentry)
+{
+	__u64 inode, at, other;
+
+	if (!dentry_is_gone(dentry))
+		return dentry;
+	inode = PEEK_ADDR(struct dentry, dentry, d_inode);
+	at = inode ? PEEK_ADDR(struct inode, inode, i_dentry.first) : 0;
+	for (int i = 0; i < PATH_LINKS && at; i++) {
+		other = at - bpf_core_field_offset(struct dentry, d_u.d_alias);
+		if (!dentry_is_gone(other))
+			return other;
+		at = PEEK_ADDR(struct hlist_node, at, next);
+	}
+	return dentry;
+}
+
 /* Writes into dst (PATH_LEN bytes); returns how many, with bit 16 set if it did not fit. */
 static __noinline __u32 path_names(__u64 path, char *dst)
 {
 	struct path_walk w = { .mnt = PEEK_ADDR(struct path, path, mnt),
-			       .dentry = PEEK_ADDR(struct path, path, dentry) };
+			       .dentry = dentry_still_there(PEEK_ADDR(struct path, path, dentry)) };
 	__u32 zero = 0;
 	char *buf = bpf_map_lookup_elem(&path_scratch, &zero);
 

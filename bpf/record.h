@@ -122,7 +122,7 @@ struct chan_key {
 	__u32 dev;
 	__u64 ino;
 	__u32 gen; /* i_generation: a FIFO made again under a recycled inode number is another one */
-	__u32 _pad;
+	__u32 word; /* of memory: offset of a futex, in units of 4 bytes */
 };
 
 /* One of two ends of a connection, or what a mailbox is bound to. */
@@ -198,7 +198,8 @@ struct edge_row {
 	__u8 end; /* of the channel, if it has two */
 	__u8 _pad1[7];
 	__u64 pages; /* of shared memory, touched for the first time after it was attached */
-	__u64 _pad[5];
+	__u64 woken; /* of a waker: how many it woke, at most; of who waited: by nobody who was seen */
+	__u64 _pad[4];
 };
 
 /* Who got whose bytes; kept by ledgers only. On other channels the edges say it. */
@@ -228,6 +229,7 @@ enum loss {
 	LOSS_PAGE = 9, /* touches of shared pages that were not looked at, or had no room */
 	LOSS_URING = 10, /* io_uring: completions that could not be seen, or not told of what */
 	LOSS_AIO = 11, /* requests of io_submit() on channels: their results are not seen */
+	LOSS_FUTEX = 12, /* futex calls while the process changed its map of memory */
 	LOSS_MAX,
 };
 

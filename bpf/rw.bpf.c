@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /* Calls that move bytes through a descriptor, whatever channel is behind it. */
 #include "call.bpf.h"
+#include "futex.bpf.h"
 
 #define F_SETPIPE_SZ 1031
 #define RWF_NOWAIT 8
@@ -324,6 +325,12 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	case KIND_semtimedop:
 	case KIND_semctl:
 	case KIND_semget:
+		bpf_tail_call_static(ctx, &on_exit, KIND_sync);
+		return 0;
+	case KIND_futex:
+		/* Most are: threads of one process. */
+		if (futex_is_private(regs))
+			return 0;
 		bpf_tail_call_static(ctx, &on_exit, KIND_sync);
 		return 0;
 	}

@@ -7,7 +7,10 @@
  */
 #include "call.bpf.h"
 #include "chan.bpf.h"
+#include "futex.bpf.h"
 #include "sem.bpf.h"
+
+#define NOT_KNOWN (NO_ROOM - 1) /* what memory it is in cannot be seen at this moment */
 
 /* The row of a set; NO_ROW: there is none, or it is not watched. */
 static __always_inline __u32 sem_row(__u32 id)
@@ -21,6 +24,23 @@ static __always_inline __u32 sem_row(__u32 id)
 	return chan_get(&key, object, ROLE_WAIT, 0);
 }
 
+/* The row of a word in user memory; NO_ROW: nobody else can have it, or it is not watched. */
+static __noinline __u32 futex_row(__u64 addr)
+{
+	struct futex_place place = { .addr = addr };
+	struct chan_key key = { .mech = MECH_FUTEX };
+
+	if (!(cfg.mechs & 1U << MECH_FUTEX))
+		return NO_ROW;
+	if (futex_find(&place) == -EBUSY)
+		return NOT_KNOWN;
+	if (!place.file)
+		return NO_ROW;
+	inode_key(PEEK_ADDR(struct file, place.file, f_inode), &key);
+	key.word = place.offset / sizeof(__u32);
+	return chan_get(&key, place.file, ROLE_WAIT, 0);
+}
+
 /* Acts on the channel in that row, in a role. */
 static __always_inline void sync_act(struct act *a, __u32 row, __u32 role, __u32 flags)
 {
@@ -31,11 +51,10 @@ static __always_inline void sync_act(struct act *a, __u32 row, __u32 role, __u32
 	a->file = 0;
 }
 
-static __always_inline __u32 no_room(struct task_state *ts)
+static __always_inline void no_room(struct task_state *ts)
 {
 	ts->seen++;
 	lose(LOSS_NO_CHAN, 1);
-	return NO_ROW;
 }
 
 /* What a call that may sleep waits for; NO_ROW: nothing that is watched. */
@@ -47,6 +66,10 @@ static __noinline __u32 sync_row(__u32 kind)
 	case KIND_semop:
 	case KIND_semtimedop:
 		return sem_row(call_arg(regs, 0));
+	case KIND_futex:
+		if (futex_is_private(regs) || !futex_op_is(regs, FUTEX_WAITS))
+			return NO_ROW;
+		return futex_row(call_arg(regs, 0));
 	}
 	return NO_ROW;
 }
@@ -60,7 +83,7 @@ int sync_sleeps(__u32 kind)
 	if (!ts)
 		return 0;
 	ts->acts[0].edge = ts->acts[1].edge = 0;
-	if (row < NO_ROOM)
+	if (row < NOT_KNOWN)
 		sync_act(&ts->acts[0], row, ROLE_WAIT, 0);
 	return 0;
 }
@@ -76,12 +99,17 @@ static __always_inline void sync_end(struct act *a, long ret, __u64 slept)
 		lose(LOSS_NO_EDGE, 1);
 }
 
-/* The call has ended well: who let it go on? */
+/* A call that waited has ended well: who let it go on? */
 static __always_inline void sync_flow(struct task_state *ts, struct act *a, long ret)
 {
 	struct chan_row *c = chan_at(a->chan - 1);
+	struct edge_row *e = edge_at(a->edge - 1);
 
-	if (ret >= 0 && ts->waker && c)
+	if (ret < 0 || !ts->waker || !c || !a->edge || !e)
+		return;
+	if (ts->waker == PROC_SHARED)
+		e->woken++;
+	else
 		flow_add(c->id, ts->waker, ts->proc_id, 0);
 }
 
@@ -143,6 +171,93 @@ static __always_inline int semctl(struct pt_regs *regs, long ret)
 	return 0;
 }
 
+/* --- futexes --- */
+
+/* How many it has woken, at most: who asks to move some too is told the sum. */
+static __always_inline __u64 futex_woken(struct pt_regs *regs, long ret)
+{
+	__u64 most = call_arg(regs, 2);
+
+	if (futex_op_is(regs, 1 << FUTEX_UNLOCK_PI))
+		return 1;
+	if (futex_op_is(regs, 1 << FUTEX_CMP_REQUEUE | 1 << FUTEX_CMP_REQUEUE_PI))
+		return (__u64)ret < most ? (__u64)ret : most;
+	return ret;
+}
+
+static __always_inline void futex_not_counted(struct task_state *ts, __u32 row)
+{
+	if (row == NO_ROOM)
+		no_room(ts);
+	if (row == NOT_KNOWN) {
+		ts->seen++;
+		lose(LOSS_FUTEX, 1);
+	}
+}
+
+static __always_inline void futex_wakes(struct call *c, struct act *a, __u32 row,
+					struct pt_regs *regs, long ret)
+{
+	struct edge_row *e;
+
+	sync_act(a, row, ROLE_WAKE, 0);
+	sync_end(a, ret, c->ts->slept[0]);
+	e = edge_at(a->edge - 1);
+	if (ret > 0 && a->edge && e)
+		e->woken += futex_woken(regs, ret);
+}
+
+static __always_inline __u32 futex_wait_flags(struct pt_regs *regs)
+{
+	if (futex_op_is(regs, 1 << FUTEX_TRYLOCK_PI))
+		return ACT_NONBLOCK;
+	return futex_op_is(regs, 1 << FUTEX_WAIT) && is_no_time(call_arg(regs, 3)) ? ACT_NONBLOCK
+										   : 0;
+}
+
+/* Of an operation on two words, the other one. */
+static __always_inline void futex_second(struct call *c, struct pt_regs *regs, long ret)
+{
+	__u32 row = futex_row(call_arg(regs, 4));
+
+	futex_not_counted(c->ts, row);
+	if (row >= NOT_KNOWN)
+		return;
+	c->ts->seen++;
+	futex_wakes(c, c->b, row, regs, ret);
+}
+
+static __always_inline int futex(struct pt_regs *regs, long ret)
+{
+	bool waits = futex_op_is(regs, FUTEX_WAITS);
+	struct call c;
+	__u32 row;
+
+	if ((!waits && !futex_op_is(regs, FUTEX_WAKES)) || !call_begin(&c, regs))
+		return 0;
+	row = c.noted ? c.a->chan - 1 : futex_row(call_arg(regs, 0));
+	futex_not_counted(c.ts, row);
+	if (row < NOT_KNOWN) {
+		call_done(&c);
+		if (!waits) {
+			futex_wakes(&c, c.a, row, regs, ret);
+		} else {
+			if (!c.noted)
+				sync_act(c.a, row, ROLE_WAIT, 0);
+			c.a->flags |= futex_wait_flags(regs);
+			sync_end(c.a, ret, c.ts->slept[0]);
+			/* Woken before it could sleep, so that nobody saw by whom. */
+			if (!ret && !c.ts->waker && futex_op_is(regs, FUTEX_UNSEEN))
+				c.ts->waker = PROC_SHARED;
+			sync_flow(c.ts, c.a, ret);
+		}
+		if (futex_op_is(regs, 1 << FUTEX_WAKE_OP))
+			futex_second(&c, regs, ret);
+	}
+	c.ts->waker = 0;
+	return 0;
+}
+
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_sync, struct pt_regs *regs, long ret)
 {
@@ -153,6 +268,8 @@ int BPF_PROG(on_sync, struct pt_regs *regs, long ret)
 		return semop(regs, ret, true);
 	case KIND_semctl:
 		return semctl(regs, ret);
+	case KIND_futex:
+		return futex(regs, ret);
 	case KIND_semget:
 		if (ret >= 0 && state_of(bpf_get_current_task_btf()))
 			sem_row(ret);
@@ -175,6 +292,8 @@ static __always_inline bool may_wake(struct task_struct *task)
 	case KIND_semtimedop:
 	case KIND_semctl:
 		return true;
+	case KIND_futex:
+		return futex_op_is(regs, FUTEX_WAKES);
 	}
 	return false;
 }
@@ -185,6 +304,8 @@ static __always_inline bool may_be_woken(struct pt_regs *regs)
 	case KIND_semop:
 	case KIND_semtimedop:
 		return true;
+	case KIND_futex:
+		return !futex_is_private(regs) && futex_op_is(regs, FUTEX_WAITS);
 	}
 	return false;
 }

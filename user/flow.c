@@ -476,6 +476,8 @@ static int take_rows(struct graph *g, struct chan *c)
 		if (!err)
 			err = flow_add(g, c, &f);
 	}
+	if (!err)
+		err = wakers_resolve(g, c);
 	find_two_way(g, c);
 	return err;
 }

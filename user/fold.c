@@ -128,6 +128,7 @@ static int merge_edge(struct edge *to, const struct edge *from)
 	a->nonblocking_ops += b->nonblocking_ops;
 	a->peeked_bytes += b->peeked_bytes;
 	a->pages += b->pages;
+	a->woken += b->woken;
 	a->blocked_ops += b->blocked_ops;
 	a->blocked_ns += b->blocked_ns;
 	a->blocked_now += b->blocked_now;

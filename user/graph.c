@@ -323,6 +323,7 @@ static void add_counters(struct gedge *e, const struct edge_row *row)
 	e->nonblocking_ops += row->nonblocking_ops;
 	e->peeked_bytes += row->peeked_bytes;
 	e->pages += row->pages;
+	e->woken += row->woken;
 	e->blocked_ops += row->blocked_ops;
 	e->blocked_ns += row->blocked_ns;
 	e->blocked_now += !!row->blocked_since;

@@ -52,6 +52,7 @@ struct gedge {
 	unsigned int end; /* of the channel, if it has two */
 	uint64_t ops, bytes, nonblocking_ops, peeked_bytes;
 	uint64_t pages; /* of memory: at least so many were touched */
+	uint64_t woken; /* how many it woke, at most; of who waited: by nobody known */
 	uint64_t blocked_ops, blocked_ns, max_blocked_ns;
 	uint64_t blocked_now; /* threads that still slept when the trace ended */
 	uint64_t first_ns, last_ns;

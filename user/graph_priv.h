@@ -147,6 +147,9 @@ int names_chan(struct gchan *c);
 int meta_set(struct gmeta *m, const struct rec_meta *rec);
 void meta_free(struct gmeta *m);
 
+/* wakers.c */
+int wakers_resolve(struct graph *g, struct chan *c);
+
 /* flow.c */
 int flow_resolve(struct graph *g, struct chan *c);
 int flow_add(struct graph *g, struct chan *c, const struct gflow *f);

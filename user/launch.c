@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
-#include <linux/futex.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -10,22 +11,21 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "cmd.h"
 #include "launch.h"
 
-/* Shared with the child. No pipe, as that would be in the trace. */
+/* Shared with the child. */
 struct gate {
-	uint32_t open;
 	int error; /* of exec */
 };
 
 struct launch {
 	pid_t pid;
 	struct gate *gate;
+	int go; /* end of a pipe: closed, it lets the child go */
 	bool gone, reaped;
 	int status;
 };
@@ -66,11 +66,19 @@ static int look_up(const char *name)
 	return best;
 }
 
-static void __attribute__((noreturn)) child(struct gate *gate, char **argv, pid_t parent)
+/*
+ * It is watched already when it is let go, and what it waits with must not be in the trace: nothing
+ * is ever read from the pipe, nor would a futex do.
+ */
+static void __attribute__((noreturn))
+child(struct gate *gate, const int go[2], char **argv, pid_t parent)
 {
+	struct pollfd closed = { .fd = go[0] };
+
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	while (!__atomic_load_n(&gate->open, __ATOMIC_ACQUIRE) && getppid() == parent)
-		syscall(__NR_futex, &gate->open, FUTEX_WAIT, 0, NULL, NULL, 0);
+	close(go[1]);
+	while (!(closed.revents & POLLHUP) && getppid() == parent)
+		poll(&closed, 1, -1);
 	if (getppid() != parent)
 		_exit(EXIT_CANNOT);
 	/* From here on it lives its own life, as under a tracer that is gone. */
@@ -84,7 +92,7 @@ int launch__prepare(struct launch **out, char **argv)
 {
 	pid_t parent = getpid();
 	struct launch *l;
-	int err = look_up(*argv);
+	int err = look_up(*argv), go[2];
 
 	if (err)
 		return err;
@@ -97,18 +105,28 @@ int launch__prepare(struct launch **out, char **argv)
 		free(l);
 		return -ENOMEM;
 	}
+	if (pipe2(go, O_CLOEXEC))
+		goto unmap;
 	fflush(NULL);
 	l->pid = fork();
-	if (l->pid < 0) {
-		err = -errno;
-		munmap(l->gate, sizeof(*l->gate));
-		free(l);
-		return err;
-	}
+	if (l->pid < 0)
+		goto close;
 	if (!l->pid)
-		child(l->gate, argv, parent);
+		child(l->gate, go, argv, parent);
+	close(go[0]);
+	l->go = go[1];
 	*out = l;
 	return 0;
+close:
+	err = -errno;
+	close(go[0]);
+	close(go[1]);
+	errno = -err;
+unmap:
+	err = -errno;
+	munmap(l->gate, sizeof(*l->gate));
+	free(l);
+	return err;
 }
 
 pid_t launch__pid(const struct launch *l)
@@ -119,8 +137,7 @@ pid_t launch__pid(const struct launch *l)
 void launch__go(struct launch *l)
 {
 	l->gone = true;
-	__atomic_store_n(&l->gate->open, 1, __ATOMIC_RELEASE);
-	syscall(__NR_futex, &l->gate->open, FUTEX_WAKE, 1, NULL, NULL, 0);
+	close(l->go);
 }
 
 bool launch__ended(struct launch *l, int *status)
@@ -150,6 +167,8 @@ void launch__free(struct launch *l)
 		kill(l->pid, SIGKILL);
 		waitpid(l->pid, NULL, 0);
 	}
+	if (!l->gone)
+		close(l->go);
 	munmap(l->gate, sizeof(*l->gate));
 	free(l);
 }

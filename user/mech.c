@@ -103,6 +103,23 @@ static const struct mech_desc mechs[MECH_MAX] = {
 		.color_name = "light blue",
 		.style = "dashed",
 	},
+	[MECH_FUTEX] = {
+		.name = "futex",
+		.help = "futexes that processes share",
+		.medium = "memory",
+		.unit = "event",
+		.allows = "two-way",
+		.naming = "indirect",
+		.buffering = "zero",
+		.scope = "same-host",
+		.naming_by = NAME_WORD,
+		.flows = FLOWS_ROWS,
+		.measured = IN_OPS,
+		.display = "anon:[%llu]",
+		.color = "#56b4e9",
+		.color_name = "light blue",
+		.style = "dotted",
+	},
 };
 
 const struct mech_desc *mech__get(uint32_t mech)

@@ -18,7 +18,14 @@ struct mech_desc {
 	const char *naming; /* "direct", "indirect" */
 	const char *buffering; /* "zero", "bounded", "unbounded" */
 	const char *scope; /* "same-host", "any-host" */
-	enum { NAME_NONE, NAME_PATH, NAME_LEAF, NAME_UNIX, NAME_INET } naming_by; /* see names.c */
+	enum {
+		NAME_NONE,
+		NAME_PATH,
+		NAME_LEAF,
+		NAME_UNIX,
+		NAME_INET,
+		NAME_WORD
+	} naming_by; /* see names.c */
 	enum {
 		FLOWS_BYTES,
 		FLOWS_ROWS
@@ -38,6 +45,12 @@ struct mech_desc {
 
 /* Never NULL: one row stands for mechanisms of newer versions. */
 const struct mech_desc *mech__get(uint32_t mech);
+
+/* Of a word in memory (NAME_WORD): its offset in bytes. */
+static inline uint64_t word__offset(const struct chan_row *row)
+{
+	return (uint64_t)row->key.word << 2;
+}
 
 /* MECH_NONE if there is none of that name. */
 enum mech mech__by_name(const char *name);

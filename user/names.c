@@ -132,6 +132,43 @@ static char *ends_name(const struct gchan *c)
 	return s;
 }
 
+/* Memory of no file: what the kernel calls it by itself, without a directory. */
+static const char *inner_name(const char *path)
+{
+	static const char *const starts[] = { "/memfd:", "/SYSV" };
+
+	for (size_t i = 0; path && i < sizeof(starts) / sizeof(*starts); i++)
+		if (!strncmp(path, starts[i], strlen(starts[i])) && !strchr(path + 1, '/'))
+			return path + 1;
+	return NULL;
+}
+
+/* A word in memory: what that is of, and where in it. *path: the file, if it is one. */
+static char *word_name(const struct gchan *c, char **path)
+{
+	const struct mech_desc *m = mech__get(c->row.key.mech);
+	const struct chan_row *row = &c->row;
+	char *s = names_path(row->name, row->name_len, PATH_LEN, row->flags & CHAN_CUT), *mine;
+	unsigned long long at = word__offset(row);
+	const char *inner = inner_name(s);
+	int n;
+
+	/* Anonymous memory is a file of /dev/zero, which is all one name there. */
+	if (!s || !*s || !strcmp(s, "/dev/zero")) {
+		n = asprintf(&mine, m->display, (unsigned long long)row->key.ino);
+		free(s);
+		s = n < 0 ? NULL : mine;
+		inner = s;
+	}
+	if (!s || asprintf(&mine, "%s+%llu", inner ? inner : s, at) < 0)
+		mine = NULL;
+	if (inner)
+		free(s);
+	else
+		*path = s;
+	return mine;
+}
+
 int names_chan(struct gchan *c)
 {
 	const struct mech_desc *m = mech__get(c->row.key.mech);
@@ -145,6 +182,8 @@ int names_chan(struct gchan *c)
 	} else if (m->naming_by == NAME_LEAF && c->row.name_len) {
 		/* In no directory that anybody could look into. */
 		name = strndup(c->row.name, PATH_LEN);
+	} else if (m->naming_by == NAME_WORD) {
+		name = word_name(c, &path);
 	} else if (m->naming_by == NAME_UNIX && c->row.name_len) {
 		path = unix_path(&c->row);
 		name = path ? strdup(path) : NULL;

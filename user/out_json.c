@@ -213,6 +213,8 @@ static int put_chan(struct out *o, const struct gchan *c)
 	put_number_or_null(j, "key", m->in_ipcns && c->row.sysv_key, (uint32_t)c->row.sysv_key);
 	if (m->in_ipcns)
 		json__put_u64(j, "namespace", c->row.key.dev);
+	if (m->naming_by == NAME_WORD)
+		json__put_u64(j, "offset", word__offset(&c->row));
 	put_number_or_null(j, "capacity", c->row.capacity, c->row.capacity);
 	put_number_or_null(j, "highwater", c->row.capacity, c->row.highwater);
 	put_ends(j, c);
@@ -273,6 +275,8 @@ static int put_edge(struct out *o, const struct gedge *e)
 	json__put_u64(j, "peeked_bytes", e->peeked_bytes);
 	if (mech__get(e->chan->row.key.mech)->measured == IN_PAGES)
 		json__put_u64(j, "pages", e->pages);
+	if (e->role == ROLE_WAIT)
+		json__put_u64(j, "woken_by_unknown", e->woken);
 	json__put_bool(j, "holder", e->holder);
 	json__close(j);
 	return 0;

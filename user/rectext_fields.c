@@ -73,6 +73,7 @@ static const struct field chan_fields[] = {
 	NUM("ino0", rec_chan, row.ends[0].ino),
 	NUM("ino1", rec_chan, row.ends[1].ino),
 	NUM("key", rec_chan, row.sysv_key),
+	NUM("word", rec_chan, row.key.word),
 	{ 0 },
 };
 
@@ -86,6 +87,7 @@ static const struct field edge_fields[] = {
 	NUM("nonblocking", rec_edge, row.nonblocking_ops),
 	NUM("peeked", rec_edge, row.peeked_bytes),
 	NUM("pages", rec_edge, row.pages),
+	NUM("woken", rec_edge, row.woken),
 	NUM("first", rec_edge, row.first_ns),
 	NUM("last", rec_edge, row.last_ns),
 	NUM("blocked", rec_edge, row.blocked_ops),
@@ -126,6 +128,7 @@ static const struct field lost_fields[] = {
 	NUM("uring", rec_lost, causes[LOSS_URING]),
 	NUM("aio", rec_lost, causes[LOSS_AIO]),
 	NUM("page", rec_lost, causes[LOSS_PAGE]),
+	NUM("futex", rec_lost, causes[LOSS_FUTEX]),
 	{ 0 },
 };
 

@@ -67,6 +67,11 @@ const struct loss_desc losses[LOSS_MAX] = {
 		.text = "touches of shared pages not counted",
 		.of_events = true,
 	},
+	[LOSS_FUTEX] = {
+		.key = "futex",
+		.text = "futex calls of which the memory was not known at that moment",
+		.of_calls = true,
+	},
 };
 
 const char *role__doing(unsigned int role)

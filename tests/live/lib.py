@@ -23,7 +23,7 @@ SLOW = float(os.environ.get("IPCTRACE_SLOW", "10" if VM else "1"))
 PYTHON = sys.executable or "/usr/bin/python3"
 
 # Causes that explain a call which was seen and is in no edge. Others count other things.
-CALL_CAUSES = ("no_edge", "no_channel", "stray")
+CALL_CAUSES = ("no_edge", "no_channel", "stray", "futex")
 
 # System calls poll, ppoll, epoll_wait and epoll_pwait on x86-64.
 POLLS = ("7", "271", "232", "281")
