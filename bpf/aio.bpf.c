@@ -10,6 +10,14 @@
 #define AIO_PREADV 7
 #define AIO_PWRITEV 8
 
+/* How a struct iocb begins: all of it is too much for the stack of Linux 6.1. */
+struct aio_head {
+	__u64 aio_data;
+	__u32 aio_key, aio_rw_flags;
+	__u16 aio_lio_opcode, aio_reqprio;
+	__u32 aio_fildes;
+};
+
 struct aio_walk {
 	__u64 requests; /* array of pointers in user memory */
 };
@@ -18,8 +26,7 @@ static long aio_step(__u32 i, struct aio_walk *w)
 {
 	struct task_state *ts = state_of(bpf_get_current_task_btf());
 	__u64 at = 0, file;
-	struct iocb cb;
-	struct act a;
+	struct aio_head cb;
 	__u32 op;
 
 	if (!ts || bpf_probe_read_user(&at, sizeof(at), (void *)(w->requests + i * sizeof(at))) ||
@@ -31,7 +38,7 @@ static long aio_step(__u32 i, struct aio_walk *w)
 	file = file_of(bpf_get_current_task_btf(), cb.aio_fildes);
 	if (!file || !may_be_channel(file))
 		return 0;
-	if (act_on(&a, ts, file, cb.aio_fildes,
+	if (act_on(&ts->acts[0], ts, file, cb.aio_fildes,
 		   op == AIO_PREAD || op == AIO_PREADV ? ROLE_READ : ROLE_WRITE))
 		lose(LOSS_AIO, 1);
 	return 0;

@@ -28,7 +28,8 @@ enum kind {
 	KIND_recvmmsg = 17,
 	KIND_connect = 18, /* (fd, ...) */
 	KIND_accept = 19, /* returns an fd */
-	KIND_rare = 20, /* no call's kind, but where on_rare stands */
+	KIND_rare = 20, /* no calls' kinds, but where on_rare */
+	KIND_two = 11, /* and on_two stand */
 	KIND_aio = 21, /* (context, n, requests): returns how many */
 	KIND_semop = 40, /* (id, ops, n) */
 	KIND_semtimedop = 41, /* (id, ops, n, timeout) */
@@ -39,7 +40,7 @@ enum kind {
 	KIND_MAX,
 };
 
-#define HANDLERS(HANDLER) HANDLER(rare) HANDLER(sync)
+#define HANDLERS(HANDLER) HANDLER(rare) HANDLER(two) HANDLER(sync)
 
 #ifdef __NR_open
 #define CALL_OPEN(CALL) CALL(open, open)

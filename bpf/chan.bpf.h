@@ -48,7 +48,7 @@ static __always_inline enum mech chan_key_of(__u64 file, __u32 role, struct chan
 	__u64 inode = PEEK_ADDR(struct file, file, f_inode);
 	enum mech mech = MECH_NONE;
 
-	key->word = 0;
+	__builtin_memset(key, 0, sizeof(*key));
 	switch (BPF_CORE_READ((struct inode *)inode, i_mode) & S_IFMT) {
 	case S_IFIFO:
 		mech = pipe_mech(inode);
@@ -197,10 +197,12 @@ static __noinline __u64 chan_get(struct chan_key *key, __u64 file, __u32 role, _
 /* The same of the file's channel in that role. NO_ROW: it has none. */
 static __always_inline __u64 chan_row_of(__u64 file, __u32 role, __u32 flags)
 {
-	struct chan_key key = {};
+	__u32 zero = 0;
+	struct chan_key *key = bpf_map_lookup_elem(&key_scratch, &zero);
 
-	return chan_key_of(file, role, &key) == MECH_NONE ? NO_ROW
-							  : chan_get(&key, file, role, flags);
+	if (!key || chan_key_of(file, role, key) == MECH_NONE)
+		return NO_ROW;
+	return chan_get(key, file, role, flags);
 }
 
 __u64 unix_row_to(__u64 file, __u64 name, __u32 len); /* in unix.bpf.c */

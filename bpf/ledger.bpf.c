@@ -47,13 +47,15 @@ struct {
 	__type(value, struct settling);
 } settlings SEC(".maps");
 
+static const struct flow_val no_flow;
+
 static __noinline void flow_add(__u32 chan, __u32 from, __u32 to, __u64 bytes)
 {
 	struct flow_key key = { .chan = chan, .from = from, .to = to };
-	struct flow_val *v = bpf_map_lookup_elem(&flows, &key), first = {};
+	struct flow_val *v = bpf_map_lookup_elem(&flows, &key);
 
 	if (!v) {
-		if (bpf_map_update_elem(&flows, &key, &first, BPF_NOEXIST) == -E2BIG) {
+		if (bpf_map_update_elem(&flows, &key, (void *)&no_flow, BPF_NOEXIST) == -E2BIG) {
 			lose(LOSS_NO_FLOW, bytes);
 			return;
 		}
@@ -338,6 +340,17 @@ static __noinline void walk(struct ledger *l, struct settling *s)
 	__sync_fetch_and_add(&l->walkers, -1);
 }
 
+/* What was read before its write was seen to end. */
+static __noinline void credit(struct settling *s)
+{
+	for (__u32 i = 0; i < LEDGER_DEBTS; i++)
+		if (i < s->nr && s->pieces[i].bytes) {
+			flow_add(s->chan, s->pieces[i].writer, s->pieces[i].reader,
+				 s->pieces[i].bytes);
+			s->pieces[i].bytes = 0;
+		}
+}
+
 /* All edges of a channel taken together. */
 struct totals {
 	const struct chan_row *c;
@@ -461,12 +474,7 @@ int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file)
 	/* What was read before is not known to be the first writer's either. */
 	if (fresh && !(s->still && (s->ordered || s->alone)))
 		c->first_writer = PROC_SHARED;
-	for (__u32 i = 0; i < LEDGER_DEBTS; i++)
-		if (i < s->nr && s->pieces[i].bytes) {
-			flow_add(s->chan, s->pieces[i].writer, s->pieces[i].reader,
-				 s->pieces[i].bytes);
-			s->pieces[i].bytes = 0;
-		}
+	credit(s);
 	if (!write)
 		walk(l, s);
 	return 0;

@@ -145,6 +145,14 @@ struct {
 	__type(value, char[2 * PATH_LEN]);
 } path_scratch SEC(".maps");
 
+/* A key that is being made: there is no room for it on the stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct chan_key);
+} key_scratch SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, KIND_MAX);

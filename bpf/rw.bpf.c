@@ -157,50 +157,36 @@ static __always_inline int one_file(struct pt_regs *regs, __u32 kind, long ret)
 	return 0;
 }
 
-/* act_end() for all others. */
-int act_has_ended(__u32 which, __s64 ret)
-{
-	struct task_state *ts = state_of(bpf_get_current_task_btf());
-
-	if (ts && which < ACTS)
-		act_end(&ts->acts[which], ts, ret, ts->slept[which]);
-	return 0;
-}
-
-struct two {
-	__u32 a, b; /* descriptors */
-	__u32 role; /* of a; b has the other */
-	bool nonblock;
-	bool peek; /* a is looked at only */
-};
-
 #include "mmsg.bpf.h"
 
 /* Bytes from one file to another in one call; either may be no channel. */
-static __always_inline int two_files(struct pt_regs *regs, long ret, const struct two *two)
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_two, struct pt_regs *regs, long ret)
 {
+	__u32 kind = kind_of(regs);
+	__u32 fd = call_arg(regs, 0), fd2 = call_arg(regs, kind == KIND_splice ? 2 : 1);
+	__u32 role = kind == KIND_sendfile ? ROLE_WRITE : ROLE_READ, flags = 0;
 	struct call c;
 	bool a, b;
 
 	if (!call_begin(&c, regs))
 		return 0;
-	a = call_file(&c, c.a, two->a, two->role);
-	b = call_file(&c, c.b, two->b, two->role == ROLE_READ ? ROLE_WRITE : ROLE_READ);
+	a = call_file(&c, c.a, fd, role);
+	b = call_file(&c, c.b, fd2, role == ROLE_READ ? ROLE_WRITE : ROLE_READ);
 	if (!a && !b)
 		return 0;
 	if (a && b)
 		c.ts->seen++; /* one call, but one for each channel */
 	call_done(&c);
-	if (two->nonblock) {
-		c.a->flags |= ACT_NONBLOCK;
-		c.b->flags |= ACT_NONBLOCK;
-	}
-	if (two->peek)
-		c.a->flags |= ACT_PEEK;
-	if (a)
-		act_has_ended(0, ret);
-	if (b)
-		act_has_ended(1, ret);
+	if (kind == KIND_splice)
+		flags = nonblock_if(call_arg(regs, 5) & SPLICE_F_NONBLOCK);
+	if (kind == KIND_tee)
+		flags = nonblock_if(call_arg(regs, 3) & SPLICE_F_NONBLOCK);
+	c.a->flags |= kind == KIND_tee ? flags | ACT_PEEK : flags; /* looked at only */
+	c.b->flags |= flags;
+	for (int i = 0; i < ACTS; i++)
+		if (i ? b : a)
+			act_end(&c.ts->acts[i], c.ts, ret, c.ts->slept[i]);
 	return 0;
 }
 
@@ -266,7 +252,6 @@ SEC("tp_btf/sys_exit")
 int BPF_PROG(on_rare, struct pt_regs *regs, long ret)
 {
 	__u32 kind = kind_of(regs), fd = call_arg(regs, 0);
-	struct two two = { .a = fd, .b = call_arg(regs, 1), .role = ROLE_READ };
 
 	switch (kind) {
 	case KIND_open:
@@ -281,21 +266,9 @@ int BPF_PROG(on_rare, struct pt_regs *regs, long ret)
 	case KIND_sendmmsg:
 	case KIND_recvmmsg:
 		return mmsg(regs, kind, ret);
-	case KIND_splice:
-		two.b = call_arg(regs, 2);
-		two.nonblock = call_arg(regs, 5) & SPLICE_F_NONBLOCK;
-		break;
-	case KIND_tee:
-		two.nonblock = call_arg(regs, 3) & SPLICE_F_NONBLOCK;
-		two.peek = true;
-		break;
-	case KIND_sendfile:
-		two.role = ROLE_WRITE;
-		break;
 	default:
 		return 0;
 	}
-	return two_files(regs, ret, &two);
 }
 
 /* Every system call of every process comes here: what is no channel's must end early. */
@@ -317,6 +290,11 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	case KIND_pwritev2:
 	case KIND_vmsplice:
 		return one_file(regs, kind, ret);
+	case KIND_splice:
+	case KIND_tee:
+	case KIND_sendfile:
+		bpf_tail_call_static(ctx, &on_exit, KIND_two);
+		return 0;
 	case KIND_open:
 		if (!opens_channel(ret))
 			return 0;

@@ -97,6 +97,7 @@ struct task_state {
 	__u64 slept_since; /* 0: runs */
 	__u64 slept[ACTS]; /* for each, in this call so far */
 	struct act acts[ACTS];
+	struct act uring; /* of a request that completes, maybe in the middle of a call */
 	__u32 waker; /* process that woke it last while it waited for others; 0: nobody */
 	__u32 _pad2;
 	__u32 to_chan, to_edge; /* row + 1: where the last datagram with an address went */

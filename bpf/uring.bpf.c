@@ -80,14 +80,15 @@ static __always_inline struct task_state *uring_state(void)
 int uring_act(__u64 file, __u32 role, __u32 flags, __u32 as_file, __s64 ret)
 {
 	struct task_state *ts = uring_state();
-	struct act a;
+	struct act *a;
 
 	/* The cache of descriptors is by number: a number of its own for the file. */
-	if (!ts || !act_on(&a, ts, file, file >> 8, role))
+	if (!ts || !act_on(&ts->uring, ts, file, file >> 8, role))
 		return 0;
-	a.flags = flags | (as_file ? a.flags : 0);
+	a = &ts->uring;
+	a->flags = flags | (as_file ? a->flags : 0);
 	ts->seen++;
-	act_end(&a, ts, ret, 0);
+	act_end(a, ts, ret, 0);
 	return 1;
 }
 
@@ -95,7 +96,7 @@ int uring_act(__u64 file, __u32 role, __u32 flags, __u32 as_file, __s64 ret)
 int uring_open(__u64 file)
 {
 	struct task_state *ts;
-	struct act a = {};
+	struct act *a;
 	__u32 mode;
 
 	if (!file || !may_be_channel(file))
@@ -103,13 +104,15 @@ int uring_open(__u64 file)
 	ts = uring_state();
 	if (!ts)
 		return 0;
+	a = &ts->uring;
+	a->edge = 0;
 	mode = PEEK(struct file, file, f_mode);
 	if (mode & FMODE_READ)
-		act_on(&a, ts, file, file >> 8, ROLE_READ);
+		act_on(a, ts, file, file >> 8, ROLE_READ);
 	if (mode & FMODE_WRITE)
-		act_on(&a, ts, file, file >> 8, ROLE_WRITE);
-	if (a.edge && file_type(file) == S_IFIFO >> 12)
-		ledger_reopened(a.chan - 1, file);
+		act_on(a, ts, file, file >> 8, ROLE_WRITE);
+	if (a->edge && file_type(file) == S_IFIFO >> 12)
+		ledger_reopened(a->chan - 1, file);
 	return 0;
 }
 
