@@ -420,7 +420,7 @@ static __noinline void what_is_known(struct chan_row *c, struct settling *s)
 }
 
 /* Look at the ring; whether that is worth anything is in s->still. */
-static __noinline void look(struct chan_row *c, struct ledger *l, struct settling *s, __u64 file)
+static __noinline void look(struct ledger *l, struct settling *s, __u64 file)
 {
 	__u64 pipe = pipe_of(file);
 
@@ -438,9 +438,12 @@ static __noinline void look(struct chan_row *c, struct ledger *l, struct settlin
 	} else {
 		s->put = s->taken = 0;
 	}
-	if (l->fresh)
-		what_is_known(c, s);
-	s->still = pipe_is_still(pipe, &s->now);
+}
+
+/* Whoever changed the ring since has made the look worth nothing. */
+static __noinline void look_again(struct settling *s, __u64 file)
+{
+	s->still = s->still && pipe_is_still(pipe_of(file), &s->now);
 }
 
 /* A call that moved n bytes has returned. */
@@ -464,7 +467,10 @@ int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file)
 	first = c->first_writer;
 	fresh = l->fresh;
 	for (int i = 1; i <= TRIES && !done; i++) {
-		look(c, l, s, file);
+		look(l, s, file);
+		if (s->still && fresh)
+			what_is_known(c, s);
+		look_again(s, file);
 		bpf_spin_lock(&l->lock);
 		done = enter(l, s, write, i == TRIES, first);
 		if (done && !write)

@@ -409,23 +409,6 @@ static long control_step(__u32 i, struct control *c)
 	return 0;
 }
 
-/* A socket that has arrived has another holder now. */
-static long taken_step(__u32 i, struct control *c)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	__u64 file;
-	__u32 fd;
-
-	if (bpf_probe_read_user(&fd, sizeof(fd), (void *)(c->fds + i * sizeof(fd))))
-		return 1;
-	file = file_of(task, fd);
-	if (file && file_type(file) == S_IFSOCK >> 12) {
-		attach(file, fd, ROLE_READ);
-		attach(file, fd, ROLE_WRITE);
-	}
-	return 0;
-}
-
 /* Descriptors in a message that was sent or received; msg: its header in user memory. */
 int unix_fds(__u32 edge, __u64 msg)
 {
@@ -433,7 +416,6 @@ int unix_fds(__u32 edge, __u64 msg)
 	struct edge_row *e = edge_at(edge);
 	struct control c = {};
 	__u32 row;
-	bool take;
 
 	if (!ts || !e || MSG_FIELD(c.at, msg, msg_hdr.msg_control) ||
 	    MSG_FIELD(c.end, msg, msg_hdr.msg_controllen) || !c.at || !c.end)
@@ -442,8 +424,7 @@ int unix_fds(__u32 edge, __u64 msg)
 	bpf_loop(CMSGS_MAX, control_step, &c, 0);
 	if (!c.n || c.n > SCM_MAX_FD)
 		return 0;
-	take = e->role == ROLE_READ;
-	row = edge_row_of(e->chan_row, e->end, take ? ROLE_TAKE_FD : ROLE_PASS_FD);
+	row = edge_row_of(e->chan_row, e->end, e->role == ROLE_READ ? ROLE_TAKE_FD : ROLE_PASS_FD);
 	ts->seen += c.n;
 	e = edge_at(row);
 	if (row == NO_ROW || !e) {
@@ -452,7 +433,5 @@ int unix_fds(__u32 edge, __u64 msg)
 	}
 	e->ops += c.n;
 	e->last_ns = bpf_jiffies64();
-	if (take)
-		bpf_loop(c.n, taken_step, &c, 0);
 	return 0;
 }
