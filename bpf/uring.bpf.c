@@ -211,7 +211,8 @@ static __always_inline bool is_multishot(__u64 req, __u32 does)
 	if (does == DOES_RECV || does == DOES_RECVMSG)
 		return PEEK(struct io_sr_msg, req, flags) & IORING_RECV_MULTISHOT;
 	if (does == DOES_ACCEPT)
-		return PEEK(struct io_accept, req, iou_flags) & IORING_ACCEPT_MULTISHOT;
+		return bpf_core_field_exists(struct io_accept, iou_flags) &&
+		       PEEK(struct io_accept, req, iou_flags) & IORING_ACCEPT_MULTISHOT;
 	return PEEK(struct io_kiocb, req, opcode) == OP_READ_MULTISHOT;
 }
 
