@@ -36,6 +36,8 @@ enum kind {
 	KIND_semctl = 42, /* (id, which, cmd, ...) */
 	KIND_semget = 43, /* returns an id */
 	KIND_futex = 44, /* (addr, op, val, timeout, addr2, val3) */
+	KIND_flock = 45, /* (fd, op) */
+	KIND_lock = 46, /* fcntl() that locks: (fd, cmd, lock) */
 	KIND_sync = 49, /* no call's kind, but where on_sync stands */
 	KIND_MAX,
 };
@@ -77,6 +79,7 @@ enum kind {
 	CALL(semctl, semctl)         \
 	CALL(semget, semget)         \
 	CALL(futex, futex)           \
+	CALL(flock, flock)           \
 	CALL_OPEN(CALL)
 
 #endif

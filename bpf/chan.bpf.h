@@ -62,22 +62,6 @@ static __always_inline enum mech chan_key_of(__u64 file, __u32 role, struct chan
 	return mech != MECH_NONE && cfg.mechs & 1U << mech ? mech : MECH_NONE;
 }
 
-#define SB_KERNMOUNT (1 << 22)
-
-/* What a mapped file is called: by its path, or as the kernel calls one that is in no directory. */
-static __always_inline __u32 memory_name(__u64 file, char *name)
-{
-	__u64 dentry = PEEK_ADDR(struct file, file, f_path.dentry);
-	__u64 sb = PEEK_ADDR(struct inode, PEEK_ADDR(struct file, file, f_inode), i_sb);
-	long n;
-
-	if (!(PEEK(struct super_block, sb, s_flags) & SB_KERNMOUNT))
-		return path_names(file + bpf_core_field_offset(struct file, f_path), name);
-	n = bpf_probe_read_kernel_str(name, PATH_LEN,
-				      (void *)PEEK_ADDR(struct dentry, dentry, d_name.name));
-	return n > 0 ? n : 0;
-}
-
 static __always_inline void chan_fill_row(struct chan_row *c, struct chan_key *key, __u64 file,
 					  __u32 role, __u32 flags)
 {
@@ -89,11 +73,15 @@ static __always_inline void chan_fill_row(struct chan_row *c, struct chan_key *k
 	c->first_ns = bpf_ktime_get_ns();
 	c->flags = flags;
 	switch (key->mech) {
+	case MECH_FILE:
+	case MECH_FUTEX:
 	case MECH_FIFO:
 		n = path_names(file + bpf_core_field_offset(struct file, f_path), c->name);
 		c->name_len = n;
 		if (n >> 16)
 			c->flags |= CHAN_CUT;
+		if (key->mech != MECH_FIFO)
+			break;
 		/* fallthrough */
 	case MECH_PIPE:
 		pipe_fill(c, file);
@@ -103,12 +91,6 @@ static __always_inline void chan_fill_row(struct chan_row *c, struct chan_key *k
 		break;
 	case MECH_TCP:
 		tcp_fill(c, sock_of(file));
-		break;
-	case MECH_FUTEX:
-		n = memory_name(file, c->name);
-		c->name_len = n;
-		if (n >> 16)
-			c->flags |= CHAN_CUT;
 		break;
 	case MECH_SEM: /* no file, but the kernel's object */
 		c->sysv_key = PEEK(struct kern_ipc_perm, file, key);

@@ -3,6 +3,7 @@
 #include "call.bpf.h"
 #include "chan.bpf.h"
 #include "ledger.bpf.h"
+#include "lock.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -284,6 +285,8 @@ static __noinline int call_sleeps(struct task_state *ts, __u64 now)
 	if (call_is_compat(task) || ts->flags & TASK_IO_WORKER)
 		return 0;
 	kind = kind_of(regs);
+	if (kind == KIND_fcntl && fcntl_locks(regs))
+		kind = KIND_lock;
 	if (!kind_moves(kind))
 		return 0;
 	call = call_id(regs);

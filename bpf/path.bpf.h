@@ -60,7 +60,7 @@ static __always_inline bool dentry_is_gone(__u64 dentry)
 #define PATH_LINKS 4
 
 /* Of a file whose name was taken away: another one that it has. sem_open() makes files so. */
-static __always_inline __u64 dentry_still_there(__u64 dentry)
+static __noinline __u64 dentry_still_there(__u64 dentry)
 {
 	__u64 inode, at, other;
 
@@ -88,6 +88,13 @@ static __noinline __u32 path_names(__u64 path, char *dst)
 	if (!buf || !dst)
 		return 0;
 	bpf_loop(PATH_DEPTH, path_step, &w, 0);
+	if (!w.off) {
+		/* In no directory: memory that was never opened, a memfd. It has a name all the same. */
+		long n = bpf_probe_read_kernel_str(
+			buf, PATH_LEN, (void *)PEEK_ADDR(struct dentry, w.dentry, d_name.name));
+
+		w.off = n > 0 ? n : 0;
+	}
 	if (w.off > PATH_LEN) {
 		w.whole = false;
 		w.off = PATH_LEN;

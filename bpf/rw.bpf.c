@@ -2,6 +2,7 @@
 /* Calls that move bytes through a descriptor, whatever channel is behind it. */
 #include "call.bpf.h"
 #include "futex.bpf.h"
+#include "lock.bpf.h"
 
 #define F_SETPIPE_SZ 1031
 #define RWF_NOWAIT 8
@@ -303,6 +304,16 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	case KIND_semtimedop:
 	case KIND_semctl:
 	case KIND_semget:
+		bpf_tail_call_static(ctx, &on_exit, KIND_sync);
+		return 0;
+	case KIND_fcntl:
+		if (!fcntl_locks(regs))
+			break;
+		bpf_tail_call_static(ctx, &on_exit, KIND_sync);
+		return 0;
+	case KIND_flock:
+		if (!(cfg.mechs & 1U << MECH_FILE))
+			return 0;
 		bpf_tail_call_static(ctx, &on_exit, KIND_sync);
 		return 0;
 	case KIND_futex:

@@ -8,6 +8,7 @@
 #include "call.bpf.h"
 #include "chan.bpf.h"
 #include "futex.bpf.h"
+#include "lock.bpf.h"
 #include "sem.bpf.h"
 
 #define NOT_KNOWN (NO_ROOM - 1) /* what memory it is in cannot be seen at this moment */
@@ -41,6 +42,18 @@ static __noinline __u32 futex_row(__u64 addr)
 	return chan_get(&key, place.file, ROLE_WAIT, 0);
 }
 
+/* The row of the file behind a descriptor. */
+static __noinline __u32 lock_row(__u32 fd)
+{
+	__u64 file = file_of(bpf_get_current_task_btf(), fd);
+	struct chan_key key = { .mech = MECH_FILE };
+
+	if (!file || !(cfg.mechs & 1U << MECH_FILE))
+		return NO_ROW;
+	inode_key(PEEK_ADDR(struct file, file, f_inode), &key);
+	return chan_get(&key, file, ROLE_LOCK, 0);
+}
+
 /* Acts on the channel in that row, in a role. */
 static __always_inline void sync_act(struct act *a, __u32 row, __u32 role, __u32 flags)
 {
@@ -57,6 +70,11 @@ static __always_inline void no_room(struct task_state *ts)
 	lose(LOSS_NO_CHAN, 1);
 }
 
+static __always_inline bool is_lock(__u32 kind)
+{
+	return kind == KIND_flock || kind == KIND_lock;
+}
+
 /* What a call that may sleep waits for; NO_ROW: nothing that is watched. */
 static __noinline __u32 sync_row(__u32 kind)
 {
@@ -70,6 +88,9 @@ static __noinline __u32 sync_row(__u32 kind)
 		if (futex_is_private(regs) || !futex_op_is(regs, FUTEX_WAITS))
 			return NO_ROW;
 		return futex_row(call_arg(regs, 0));
+	case KIND_flock:
+	case KIND_lock:
+		return lock_row(call_arg(regs, 0));
 	}
 	return NO_ROW;
 }
@@ -84,7 +105,7 @@ int sync_sleeps(__u32 kind)
 		return 0;
 	ts->acts[0].edge = ts->acts[1].edge = 0;
 	if (row < NOT_KNOWN)
-		sync_act(&ts->acts[0], row, ROLE_WAIT, 0);
+		sync_act(&ts->acts[0], row, is_lock(kind) ? ROLE_LOCK : ROLE_WAIT, 0);
 	return 0;
 }
 
@@ -258,6 +279,31 @@ static __always_inline int futex(struct pt_regs *regs, long ret)
 	return 0;
 }
 
+/* --- locks on files --- */
+
+static __always_inline int lock(struct pt_regs *regs, __u32 kind, long ret)
+{
+	struct call c;
+	__u32 row;
+
+	if (!lock_asks(regs, kind) || !call_begin(&c, regs))
+		return 0;
+	row = c.noted ? c.a->chan - 1 : lock_row(call_arg(regs, 0));
+	if (row == NO_ROOM)
+		no_room(c.ts);
+	if (row < NO_ROOM) {
+		call_done(&c);
+		if (!c.noted)
+			sync_act(c.a, row, ROLE_LOCK, 0);
+		if (!lock_waits(regs, kind))
+			c.a->flags |= ACT_NONBLOCK;
+		sync_end(c.a, ret, c.ts->slept[0]);
+		sync_flow(c.ts, c.a, ret);
+	}
+	c.ts->waker = 0;
+	return 0;
+}
+
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_sync, struct pt_regs *regs, long ret)
 {
@@ -270,6 +316,10 @@ int BPF_PROG(on_sync, struct pt_regs *regs, long ret)
 		return semctl(regs, ret);
 	case KIND_futex:
 		return futex(regs, ret);
+	case KIND_flock:
+		return lock(regs, KIND_flock, ret);
+	case KIND_fcntl:
+		return lock(regs, KIND_lock, ret);
 	case KIND_semget:
 		if (ret >= 0 && state_of(bpf_get_current_task_btf()))
 			sem_row(ret);
@@ -280,13 +330,14 @@ int BPF_PROG(on_sync, struct pt_regs *regs, long ret)
 
 /* --- who wakes whom --- */
 
-/* Could what the current task is doing be meant to wake others, or did an interrupt come by? */
-static __always_inline bool may_wake(struct task_struct *task)
+/* Could what the current task is doing be meant to wake who waits so, or did an interrupt come by? */
+static __always_inline bool may_wake(struct task_struct *task, __u32 waits)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 
-	if (task->flags & PF_EXITING)
-		return true; /* SEM_UNDO, robust futexes, locks of files that are closed */
+	/* Locks: given back by many calls, and there is no timeout. */
+	if (is_lock(waits) || task->flags & PF_EXITING)
+		return true; /* at its end: SEM_UNDO, robust futexes */
 	switch (kind_of(regs)) {
 	case KIND_semop:
 	case KIND_semtimedop:
@@ -298,16 +349,25 @@ static __always_inline bool may_wake(struct task_struct *task)
 	return false;
 }
 
-static __always_inline bool may_be_woken(struct pt_regs *regs)
+/* In which kind of call a task waits for others; KIND_none: in no such call. */
+static __always_inline __u32 waits_in(struct pt_regs *regs)
 {
-	switch (kind_of(regs)) {
+	__u32 kind = kind_of(regs);
+
+	switch (kind) {
 	case KIND_semop:
 	case KIND_semtimedop:
-		return true;
+		return kind;
+	case KIND_flock:
+		return cfg.mechs & 1U << MECH_FILE ? kind : KIND_none;
+	case KIND_fcntl:
+		return fcntl_locks(regs) ? KIND_lock : KIND_none;
 	case KIND_futex:
-		return !futex_is_private(regs) && futex_op_is(regs, FUTEX_WAITS);
+		if (!futex_is_private(regs) && futex_op_is(regs, FUTEX_WAITS))
+			return kind;
+		break;
 	}
-	return false;
+	return KIND_none;
 }
 
 SEC("tp_btf/sched_waking")
@@ -315,12 +375,15 @@ int BPF_PROG(sched_waking, struct task_struct *task)
 {
 	struct task_state *ts = state_of(task), *mine;
 	struct task_struct *current;
+	__u32 waits;
 
-	if (!ts || !(task->__state & TASK_INTERRUPTIBLE) ||
-	    !may_be_woken((struct pt_regs *)bpf_task_pt_regs(task)))
+	if (!ts || !(task->__state & TASK_INTERRUPTIBLE))
+		return 0;
+	waits = waits_in((struct pt_regs *)bpf_task_pt_regs(task));
+	if (waits == KIND_none)
 		return 0;
 	current = bpf_get_current_task_btf();
-	if (!may_wake(current)) {
+	if (!may_wake(current, waits)) {
 		ts->waker = PROC_SHARED;
 		return 0;
 	}

@@ -120,6 +120,24 @@ static const struct mech_desc mechs[MECH_MAX] = {
 		.color_name = "light blue",
 		.style = "dotted",
 	},
+	[MECH_FILE] = {
+		.name = "file",
+		.help = "locks on files (only with -m file)",
+		.medium = "file",
+		.unit = "event",
+		.allows = "two-way",
+		.naming = "indirect",
+		.buffering = "zero",
+		.scope = "same-host",
+		.naming_by = NAME_PATH,
+		.flows = FLOWS_ROWS,
+		.measured = IN_OPS,
+		.off = true,
+		.display = "file:[%llu]",
+		.color = "#999999",
+		.color_name = "grey",
+		.style = "solid",
+	},
 };
 
 const struct mech_desc *mech__get(uint32_t mech)

@@ -42,7 +42,8 @@ static const struct option options[] = {
 static void print_mechs(FILE *f)
 {
 	for (int m = 1; m < MECH_MAX; m++)
-		fprintf(f, "%s%s", m > 1 ? " " : "", mech__get(m)->name);
+		if (mech__by_name(mech__get(m)->name) == (enum mech)m)
+			fprintf(f, "%s%s", m > 1 ? " " : "", mech__get(m)->name);
 }
 
 static void help(void)
@@ -312,6 +313,7 @@ static int complain(int opt, char **argv)
 
 int trace_opts__parse(struct trace_opts *o, int argc, char **argv)
 {
+	bool mechs_given;
 	int opt, err;
 
 	optind = 0;
@@ -322,8 +324,10 @@ int trace_opts__parse(struct trace_opts *o, int argc, char **argv)
 			return err;
 	}
 	o->tracer.pids = o->pids;
-	if (!o->tracer.mechs)
-		o->tracer.mechs = ~0U;
+	mechs_given = o->tracer.mechs;
+	for (int m = 0; !mechs_given && m < MECH_MAX; m++)
+		if (!mech__get(m)->off)
+			o->tracer.mechs |= 1U << m;
 	if (argv[optind])
 		o->command = &argv[optind];
 	else if (argc > 1 && !strcmp(argv[argc - 1], "--"))

@@ -7,7 +7,7 @@ import subprocess
 import lib
 from lib import Failure, check_equal, errors
 
-MECHANISMS = ("pipe", "fifo", "unix", "tcp", "udp", "multicast", "sem", "futex")
+MECHANISMS = ("pipe", "fifo", "unix", "tcp", "udp", "multicast", "sem", "futex", "file")
 MEMORY = ("mmap", "memfd", "futex")
 # An inode number alone does not tell which.
 ON_DEVICE = ("fifo", "posixshm", "mmap", "futex", "file")
