@@ -39,16 +39,35 @@ enum kind {
 	KIND_flock = 45, /* (fd, op) */
 	KIND_lock = 46, /* fcntl() that locks: (fd, cmd, lock) */
 	KIND_sync = 49, /* no call's kind, but where on_sync stands */
+	KIND_msgsnd = 50, /* (id, msg, len, flags) */
+	KIND_msgrcv = 51, /* (id, msg, len, type, flags) */
+	KIND_mq_send = 52, /* (fd, text, len, priority, time) */
+	KIND_mq_receive = 53, /* (fd, text, len, priority *, time) */
+	KIND_msgget = 54, /* returns an id */
+	KIND_msgctl = 55, /* (id, cmd, ...) */
+	KIND_mq_open = 56, /* returns an fd */
+	KIND_mq_notify = 57, /* (fd, ...) */
+	KIND_queue = 58, /* no call's kind: where on_queue stands */
 	KIND_MAX,
 };
 
-#define HANDLERS(HANDLER) HANDLER(rare) HANDLER(two) HANDLER(sync)
+#define HANDLERS(HANDLER) HANDLER(rare) HANDLER(two) HANDLER(sync) HANDLER(queue)
 
 #ifdef __NR_open
 #define CALL_OPEN(CALL) CALL(open, open)
 #else
 #define CALL_OPEN(CALL)
 #endif
+
+#define QUEUE_CALLS(CALL)                 \
+	CALL(msgsnd, msgsnd)              \
+	CALL(msgrcv, msgrcv)              \
+	CALL(msgget, msgget)              \
+	CALL(msgctl, msgctl)              \
+	CALL(mq_timedsend, mq_send)       \
+	CALL(mq_timedreceive, mq_receive) \
+	CALL(mq_open, mq_open)            \
+	CALL(mq_notify, mq_notify)
 
 #define CALLS(CALL)                  \
 	CALL(read, read)             \
@@ -80,6 +99,7 @@ enum kind {
 	CALL(semget, semget)         \
 	CALL(futex, futex)           \
 	CALL(flock, flock)           \
+	QUEUE_CALLS(CALL)            \
 	CALL_OPEN(CALL)
 
 #endif

@@ -6,6 +6,7 @@
 #include "file.bpf.h"
 #include "path.bpf.h"
 #include "pipe.bpf.h"
+#include "queue.bpf.h"
 #include "table.bpf.h"
 #include "tcp.bpf.h"
 #include "unix.bpf.h"
@@ -62,6 +63,14 @@ static __always_inline enum mech chan_key_of(__u64 file, __u32 role, struct chan
 	return mech != MECH_NONE && cfg.mechs & 1U << mech ? mech : MECH_NONE;
 }
 
+/* The same of any file: some are channels only for calls of their own. */
+static __always_inline enum mech chan_key_of_any(__u64 file, __u32 role, struct chan_key *key)
+{
+	if (is_mq(file))
+		return cfg.mechs & 1U << MECH_MQ ? mq_key(file, key) : MECH_NONE;
+	return chan_key_of(file, role, key);
+}
+
 static __always_inline void chan_fill_row(struct chan_row *c, struct chan_key *key, __u64 file,
 					  __u32 role, __u32 flags)
 {
@@ -94,6 +103,12 @@ static __always_inline void chan_fill_row(struct chan_row *c, struct chan_key *k
 		break;
 	case MECH_SEM: /* no file, but the kernel's object */
 		c->sysv_key = PEEK(struct kern_ipc_perm, file, key);
+		break;
+	case MECH_MSG:
+		msg_fill(c, file);
+		break;
+	case MECH_MQ:
+		mq_fill(c, file);
 		break;
 	}
 }

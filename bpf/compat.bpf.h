@@ -113,6 +113,7 @@ static __always_inline __u64 uring_fixed_file(__u64 ring, __u32 i)
 #define O_NONBLOCK 04000
 #define S_IFMT 0170000
 #define S_IFIFO 0010000
+#define S_IFREG 0100000
 #define S_IFSOCK 0140000
 #define AF_UNIX 1
 #define AF_INET 2
@@ -145,6 +146,16 @@ static __always_inline __u32 call_nr(struct pt_regs *regs)
 	return regs->orig_ax;
 #else
 	return regs->syscallno;
+#endif
+}
+
+/* The same of another thread's registers. */
+static __always_inline __u32 call_nr_at(__u64 regs)
+{
+#ifdef __TARGET_ARCH_x86
+	return PEEK(struct pt_regs, regs, orig_ax);
+#else
+	return PEEK(struct pt_regs, regs, syscallno);
 #endif
 }
 

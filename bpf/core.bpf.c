@@ -204,6 +204,23 @@ int op_record(__u64 where, __s64 ret, __u64 blocked_ns)
 /* --- sleeping --- */
 
 int sync_sleeps(__u32 kind);
+/* In queue.bpf.c. */
+int queue_act(__u32 kind, __u32 id);
+static __noinline int queue_runs(struct task_state *ts, __u64 regs);
+static __noinline int queue_sleeps(struct task_state *ts, __u32 kind, __u32 id);
+static __noinline int queue_stops(struct task_state *ts);
+
+static __always_inline bool kind_is_queue(__u32 kind)
+{
+	return kind >= KIND_msgsnd && kind <= KIND_mq_receive;
+}
+
+static __always_inline bool any_queues(void)
+{
+	struct engine *en = the_engine();
+
+	return en && en->queue_users;
+}
 
 /* Calls that move bytes or messages out of this process, into the file of their first argument. */
 static __always_inline bool kind_writes(__u32 kind)
@@ -215,7 +232,8 @@ static __always_inline bool kind_writes(__u32 kind)
 static __always_inline bool kind_moves(__u32 kind)
 {
 	return kind != KIND_none && kind != KIND_open && kind != KIND_fcntl && kind != KIND_aio &&
-	       kind != KIND_connect && kind != KIND_accept;
+	       kind != KIND_connect && kind != KIND_accept &&
+	       !(kind >= KIND_msgget && kind <= KIND_mq_notify);
 }
 
 /* Those of wait.bpf.c. */
@@ -233,6 +251,10 @@ static __always_inline void note_acts(struct task_state *ts, struct task_struct 
 
 	if (kind_syncs(kind)) {
 		sync_sleeps(kind);
+		return;
+	}
+	if (kind_is_queue(kind)) {
+		queue_act(kind, fd);
 		return;
 	}
 	if (kind == KIND_splice)
@@ -302,6 +324,8 @@ static __noinline int call_sleeps(struct task_state *ts, __u64 now)
 		ts->slept[0] = ts->slept[1] = 0;
 		ts->seen++;
 	}
+	if (kind_is_queue(kind))
+		queue_sleeps(ts, kind, call_arg(regs, 0));
 	ts->waits = waits_for(ts) & 1;
 	a = &ts->acts[ts->waits & 1];
 	e = edge_at(a->edge - 1);
@@ -338,21 +362,27 @@ SEC("tp_btf/sched_switch")
 int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next,
 	     unsigned int prev_state)
 {
-	struct task_state *ts;
+	struct task_state *ts, *other = NULL;
 	__u64 now = 0; /* one look at the clock does for both */
+	bool sleeps, queues = any_queues();
 
 	if (next->pid) {
-		ts = state_of(next);
+		ts = other = state_of(next);
 		if (ts && ts->slept_since) {
 			now = bpf_ktime_get_ns();
 			call_wakes(ts, now);
 		}
 	}
 	/* Uninterruptible sleep is for a lock or a page, not for the other end. */
-	if (preempt || !(prev_state & TASK_INTERRUPTIBLE) || !prev->pid)
-		return 0;
-	ts = state_of(prev);
-	if (ts)
-		call_sleeps(ts, now);
+	sleeps = !preempt && prev_state & TASK_INTERRUPTIBLE;
+	if ((sleeps || queues) && prev->pid) {
+		ts = state_of(prev);
+		if (ts && sleeps)
+			call_sleeps(ts, now);
+		if (ts && ts->queue & QUEUE_ON)
+			queue_stops(ts);
+	}
+	if (queues)
+		queue_runs(other, (__u64)bpf_task_pt_regs(next));
 	return 0;
 }

@@ -7,6 +7,7 @@
 #include "core.bpf.c"
 #include "ledger.bpf.c"
 #include "rw.bpf.c"
+#include "queue.bpf.c"
 #include "scope.bpf.c"
 #include "unix.bpf.c"
 #include "uring.bpf.c"

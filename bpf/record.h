@@ -113,6 +113,7 @@ enum chan_flags {
 	CHAN_LEDGER = 4, /* who wrote which bytes was kept in a ledger */
 	CHAN_NO_LEDGER = 8, /* it should have been, and there was no room */
 	CHAN_GONE = 16, /* nobody holds it: no record of it comes after this one */
+	CHAN_REMOVED = 64, /* System V: does not exist any more, so nobody needs to hold it */
 	CHAN_TWO_ENDS = 32, /* a connection: what is written at one end is read at the other */
 };
 
@@ -167,7 +168,14 @@ struct chan_row {
 };
 
 #define EDGE_ERRS 3
+#define EDGE_TAGS 3
 #define ERR_RESTART 255 /* ERESTARTSYS and its kin: interrupted, and made again or ended as EINTR */
+
+/* Messages of one type (System V) or priority (POSIX). */
+struct edge_tag {
+	__s32 tag;
+	__u32 ops; /* 0: free */
+};
 
 /*
  * Counters of one thread in one role on one channel. Only that thread writes them, so no atomics.
@@ -199,7 +207,8 @@ struct edge_row {
 	__u8 _pad1[7];
 	__u64 pages; /* of shared memory, touched for the first time after it was attached */
 	__u64 woken; /* of a waker: how many it woke, at most; of who waited: by nobody who was seen */
-	__u64 _pad[4];
+	struct edge_tag tags[EDGE_TAGS];
+	__u64 other_tags; /* messages of types or priorities that tags[] had no room for */
 };
 
 /* Who got whose bytes; kept by ledgers only. On other channels the edges say it. */

@@ -322,6 +322,16 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 			return 0;
 		bpf_tail_call_static(ctx, &on_exit, KIND_sync);
 		return 0;
+	case KIND_msgsnd:
+	case KIND_msgrcv:
+	case KIND_msgget:
+	case KIND_msgctl:
+	case KIND_mq_send:
+	case KIND_mq_receive:
+	case KIND_mq_open:
+	case KIND_mq_notify:
+		bpf_tail_call_static(ctx, &on_exit, KIND_queue);
+		return 0;
 	}
 	/* A constant index is patched into a direct jump; any other would go through a retpoline. */
 	bpf_tail_call_static(ctx, &on_exit, KIND_rare);

@@ -5,6 +5,13 @@
 
 #define TARGET_DEPTH 16
 
+/* Who knows a queue may use it from its first call on. */
+static __always_inline void task_inherit(const struct task_state *from, struct task_state *to)
+{
+	if (to)
+		to->queue = from->queue & QUEUE_USER;
+}
+
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 {
@@ -17,7 +24,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	if (!ts)
 		return 0;
 	if (child->pid != child->tgid) {
-		task_begin(child, ts->proc, ts->why);
+		task_inherit(ts, task_begin(child, ts->proc, ts->why));
 		return 0;
 	}
 	p = proc_at(ts->proc);
@@ -26,7 +33,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	proc = proc_begin(child, p, 0);
 	if (proc == NO_ROW)
 		return 0;
-	task_begin(child, proc, ts->why);
+	task_inherit(ts, task_begin(child, proc, ts->why));
 	p = proc_at(proc);
 	if (p)
 		record_life(LIFE_FORK, p->id, p->parent, p->pid, p->comm);

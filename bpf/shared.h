@@ -33,6 +33,7 @@ struct settings {
 	__u32 nr_procs, nr_tasks, nr_chans, nr_edges, nr_ledgers; /* rows */
 	struct glob comm[MAX_GLOBS];
 	__u32 nr_comms;
+	__u32 nr_cpus; /* possible ones */
 };
 
 enum table { TABLE_PROCS, TABLE_TASKS, TABLE_CHANS, TABLE_EDGES, TABLE_LEDGERS, TABLE_MAX };
@@ -47,6 +48,9 @@ struct engine {
 	__u64 unfinished; /* of these, still in the kernel when the trace ended */
 	__u64 jiffies, ktime; /* taken together, to turn jiffies into time */
 	__u64 loss[LOSS_MAX];
+	__u32 queue_users; /* there are any */
+	__u32 queues_on, queues_off; /* threads: enum queue_use */
+	__u32 _pad;
 };
 
 struct edge_key {
@@ -82,6 +86,9 @@ struct act {
 
 enum task_flags { TASK_COMPAT = 1, TASK_IO_WORKER = 2 };
 
+/* Uses message queues; is on a CPU, or off it in a call on one; asleep there. See queue.bpf.c. */
+enum queue_use { QUEUE_USER = 1, QUEUE_ON = 2, QUEUE_OFF = 4, QUEUE_ASLEEP = 8 };
+
 struct task_state {
 	__u32 task; /* row */
 	__u32 task_id;
@@ -101,6 +108,8 @@ struct task_state {
 	__u32 waker; /* process that woke it last while it waited for others; 0: nobody */
 	__u32 _pad2;
 	__u32 to_chan, to_edge; /* row + 1: where the last datagram with an address went */
+	__u32 queue; /* enum queue_use */
+	__u32 queue_chan; /* id: asleep there */
 	struct fd_cache cache[FD_CACHE];
 };
 
@@ -150,6 +159,27 @@ struct ledger {
 	__u32 nr_debts;
 	struct ledger_debt debts[LEDGER_DEBTS]; /* read before its write was seen to end */
 	struct ledger_entry entries[LEDGER_ENTRIES];
+};
+
+/*
+ * Messages of one type or priority of a queue. They are numbered as calls return; all numbers begin
+ * again with each epoch. See queue.bpf.c.
+ */
+struct tag_key {
+	__u32 chan; /* id */
+	__u32 epoch;
+	__s64 tag; /* type or priority */
+};
+
+struct tag_val {
+	__u64 sent, received;
+	__u32 sender, receiver; /* 0: nobody yet; PROC_SHARED: several */
+};
+
+/* Whose order was not known, which does not matter if the tag had one sender or one receiver. */
+struct tag_flow {
+	struct tag_key tag;
+	__u32 from, to;
 };
 
 /* What an iterator writes for each open file that is a channel. */

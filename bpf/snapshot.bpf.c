@@ -62,13 +62,16 @@ int snap_chan(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
+	struct chan_key key = {};
 	struct ring_view v;
 	struct chan_row *c;
 	__u32 row;
 
 	if (!task || !file || !state_of(task->group_leader))
 		return 0;
-	row = chan_row_of((__u64)file, ROLE_READ, CHAN_PREEXISTING);
+	if (chan_key_of_any((__u64)file, ROLE_READ, &key) == MECH_NONE)
+		return 0;
+	row = chan_get(&key, (__u64)file, ROLE_READ, CHAN_PREEXISTING);
 	c = chan_at(row);
 	if (row >= NO_ROOM || !c || c->key.mech > MECH_FIFO || c->found_bytes || c->first_writer)
 		return 0;
@@ -93,7 +96,7 @@ int snap_holder(struct bpf_iter__task_file *ctx)
 
 	if (!task || !file || !en || (__u32)task->tgid == en->self)
 		return 0;
-	if (chan_key_of((__u64)file, ROLE_READ, &out.key) == MECH_NONE)
+	if (chan_key_of_any((__u64)file, ROLE_READ, &out.key) == MECH_NONE)
 		return 0;
 	found = chan_known(&out.key, (__u64)file);
 	if (found == NO_ROW)

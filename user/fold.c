@@ -129,6 +129,7 @@ static int merge_edge(struct edge *to, const struct edge *from)
 	a->peeked_bytes += b->peeked_bytes;
 	a->pages += b->pages;
 	a->woken += b->woken;
+	tags__merge(&a->tags, &b->tags);
 	a->blocked_ops += b->blocked_ops;
 	a->blocked_ns += b->blocked_ns;
 	a->blocked_now += b->blocked_now;
@@ -273,6 +274,14 @@ static void merge_chan(struct chan *to, const struct chan *from)
 		a->highwater = b->highwater;
 	if (b->capacity > a->capacity)
 		a->capacity = b->capacity;
+	if (b->highwater_messages > a->highwater_messages)
+		a->highwater_messages = b->highwater_messages;
+	if (b->capacity_messages > a->capacity_messages)
+		a->capacity_messages = b->capacity_messages;
+	if (b->max_queued_ns > a->max_queued_ns)
+		a->max_queued_ns = b->max_queued_ns;
+	a->queued_ns += b->queued_ns;
+	a->truncated_bytes += b->truncated_bytes;
 	a->found_bytes += b->found_bytes;
 }
 

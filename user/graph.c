@@ -324,6 +324,9 @@ static void add_counters(struct gedge *e, const struct edge_row *row)
 	e->peeked_bytes += row->peeked_bytes;
 	e->pages += row->pages;
 	e->woken += row->woken;
+	for (int i = 0; i < EDGE_TAGS; i++)
+		tags__add(&e->tags, row->tags[i].tag, row->tags[i].ops);
+	e->tags.others += row->other_tags;
 	e->blocked_ops += row->blocked_ops;
 	e->blocked_ns += row->blocked_ns;
 	e->blocked_now += !!row->blocked_since;

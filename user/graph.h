@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "../bpf/record.h"
+#include "tags.h"
 
 struct gproc {
 	char id[16]; /* "p1"; given by graph__finish() */
@@ -53,6 +54,7 @@ struct gedge {
 	uint64_t ops, bytes, nonblocking_ops, peeked_bytes;
 	uint64_t pages; /* of memory: at least so many were touched */
 	uint64_t woken; /* how many it woke, at most; of who waited: by nobody known */
+	struct gtags tags; /* of message queues */
 	uint64_t blocked_ops, blocked_ns, max_blocked_ns;
 	uint64_t blocked_now; /* threads that still slept when the trace ended */
 	uint64_t first_ns, last_ns;

@@ -297,16 +297,23 @@ static void free_chan(struct tracer *t, uint32_t row)
 	give_back(t, TABLE_CHANS, row);
 }
 
+static bool is_queue(const struct chan_row *c)
+{
+	return c->key.mech == MECH_MSG || c->key.mech == MECH_MQ;
+}
+
 /* Does the kernel side say whose bytes they were? */
 static bool has_flows(const struct chan_row *c)
 {
-	return c->ledger || (c->key.mech == MECH_UNIX && !(c->flags & CHAN_TWO_ENDS));
+	return c->ledger || is_queue(c) ||
+	       (c->key.mech == MECH_UNIX && !(c->flags & CHAN_TWO_ENDS));
 }
 
 /* busy[]: channels that must stay, because somebody holds them or sleeps in them. */
 static void doom(struct tracer *t, const uint8_t *busy, uint32_t nr)
 {
 	uint32_t *ids = calloc(nr + 1, sizeof(*ids)), i;
+	bool queues = false;
 	size_t nr_ids = 0;
 
 	if (!ids)
@@ -314,8 +321,10 @@ static void doom(struct tracer *t, const uint8_t *busy, uint32_t nr)
 	for (i = 0; i < nr; i++) {
 		if (!t->chans[i].id || busy[i])
 			t->chan_state[i] &= ~CHAN_DOOMED;
-		if (t->chan_state[i] & CHAN_DOOMED && has_flows(&t->chans[i]))
+		if (t->chan_state[i] & CHAN_DOOMED && has_flows(&t->chans[i])) {
 			ids[nr_ids++] = t->chans[i].id;
+			queues |= is_queue(&t->chans[i]);
+		}
 	}
 	for (i = 0; i < used(t, TABLE_EDGES); i++) {
 		struct edge_row *e = &t->edges[i];
@@ -327,6 +336,10 @@ static void doom(struct tracer *t, const uint8_t *busy, uint32_t nr)
 	qsort(ids, nr_ids, sizeof(*ids), compare_ids);
 	if (nr_ids)
 		take_flows(t, ids, nr_ids);
+	if (queues) {
+		queues__flows(t, ids, nr_ids);
+		queues__forget(t, ids, nr_ids);
+	}
 	free(ids);
 	for (i = 0; i < nr; i++)
 		if (t->chan_state[i] & CHAN_DOOMED)
@@ -355,6 +368,9 @@ static void sweep(struct tracer *t)
 	for (i = 0; i < used(t, TABLE_EDGES); i++)
 		if (t->edges[i].proc && t->edges[i].blocked_since && t->edges[i].chan_row < nr)
 			busy[t->edges[i].chan_row] = 1;
+	for (i = 0; i < nr; i++)
+		if (t->chans[i].id && is_queue(&t->chans[i]) && !busy[i])
+			busy[i] = queues__exists(&t->chans[i]);
 	doom(t, busy, nr);
 	for (i = 0; i < nr; i++) {
 		if (!t->chans[i].id || busy[i]) {
@@ -410,6 +426,7 @@ void harvest__all(struct tracer *t)
 		if (t->chans[i].id && t->chan_state[i] & CHAN_SAID)
 			emit_chan(t, i);
 	take_flows(t, NULL, 0);
+	queues__flows(t, NULL, 0);
 	for (i = 0; i < used(t, TABLE_CHANS); i++)
 		if (t->chans[i].id)
 			take_debts(t, &t->chans[i]);

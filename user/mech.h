@@ -36,6 +36,7 @@ struct mech_desc {
 		IN_PAGES
 	} measured; /* what of edges and flows counts; pages beside bytes, if there are any */
 	bool off; /* unless asked for with -m */
+	const char *tags; /* what messages differ by: "types", "priorities"; NULL: nothing */
 	bool in_ipcns; /* System V: has a key, and an id that means something in its namespace only */
 	uint32_t types; /* bit per S_IFMT >> 12: what files that can be one are; 0: none is one */
 	/* What users call a channel without a name: printf format of one unsigned long long, the inode. */

@@ -197,12 +197,23 @@ static void put_ends(struct json *j, const struct gchan *c)
 	json__close(j);
 }
 
+/* What only queues of messages have. */
+static void put_queue(struct json *j, const struct chan_row *row)
+{
+	put_number_or_null(j, "capacity_messages", row->capacity_messages, row->capacity_messages);
+	json__put_u64(j, "highwater_messages", row->highwater_messages);
+	json__put_u64(j, "truncated_bytes", row->truncated_bytes);
+	json__put_u64(j, "queued_ns", row->queued_ns);
+	json__put_u64(j, "max_queued_ns", row->max_queued_ns);
+}
+
 static int put_chan(struct out *o, const struct gchan *c)
 {
 	struct priv *p = o->priv;
 	struct json *j = &p->j;
 	const struct mech_desc *m = mech__get(c->row.key.mech);
-	const uint64_t in = p->in[c->index] + c->row.found_bytes, out = p->out[c->index];
+	const uint64_t in = p->in[c->index] + c->row.found_bytes;
+	const uint64_t out = p->out[c->index] + c->row.truncated_bytes;
 
 	enter(o, S_CHANNELS);
 	json__object(j);
@@ -232,6 +243,8 @@ static int put_chan(struct out *o, const struct gchan *c)
 	json__put_u64(j, "found_bytes", c->row.found_bytes);
 	/* Reading memory takes nothing away. */
 	json__put_u64(j, "left_bytes", in > out && m->measured != IN_PAGES ? in - out : 0);
+	if (m->tags)
+		put_queue(j, &c->row);
 	json__put_u64(j, "count", c->count);
 	json__put_bool(j, "cut", c->row.flags & CHAN_CUT);
 	json__close(j);
@@ -248,6 +261,21 @@ static void put_errors(struct json *j, const uint64_t *errors)
 			json__put_u64(j, error__name(i, number), errors[i]);
 	if (errors[0])
 		json__put_u64(j, error__name(0, number), errors[0]);
+	json__close(j);
+}
+
+/* {"types": {"1": 20}}: messages by their type or priority. */
+static void put_tags(struct json *j, const char *key, const struct gtags *t)
+{
+	char tag[16];
+
+	json__put_object(j, key);
+	for (int i = 0; i < TAGS_MAX && t->of[i].ops; i++) {
+		snprintf(tag, sizeof(tag), "%d", t->of[i].tag);
+		json__put_u64(j, tag, t->of[i].ops);
+	}
+	if (t->others)
+		json__put_u64(j, "others", t->others);
 	json__close(j);
 }
 
@@ -277,6 +305,8 @@ static int put_edge(struct out *o, const struct gedge *e)
 		json__put_u64(j, "pages", e->pages);
 	if (e->role == ROLE_WAIT)
 		json__put_u64(j, "woken_by_unknown", e->woken);
+	if (mech__get(e->chan->row.key.mech)->tags && e->role < ROLES_IO)
+		put_tags(j, mech__get(e->chan->row.key.mech)->tags, &e->tags);
 	json__put_bool(j, "holder", e->holder);
 	json__close(j);
 	return 0;

@@ -120,6 +120,7 @@ static int configure(struct tracer *t)
 	cfg->nr_chans = t->rows[TABLE_CHANS].max;
 	cfg->nr_edges = t->rows[TABLE_EDGES].max;
 	cfg->nr_ledgers = t->rows[TABLE_LEDGERS].max;
+	cfg->nr_cpus = libbpf_num_possible_cpus();
 	cfg->nr_comms = o->nr_globs;
 	for (size_t i = 0; i < o->nr_globs; i++)
 		if (glob__compile(&cfg->comm[i], o->globs[i]))

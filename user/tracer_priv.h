@@ -62,6 +62,13 @@ int snapshot__held(struct tracer *t, uint8_t *held,
 		   size_t nr); /* by row of chans; -errno: cannot tell */
 void snapshot__seen(struct tracer *t);
 
+/* queues.c */
+bool queues__exists(const struct chan_row *c);
+/* Emit those of the channels with these ids, which are sorted; NULL: of all. */
+void queues__flows(struct tracer *t, const uint32_t *ids, size_t nr);
+/* What the kernel side remembers of the messages in the channels with these ids, which are sorted. */
+void queues__forget(struct tracer *t, const uint32_t *ids, size_t nr);
+
 /* harvest.c */
 size_t harvest__tick(struct tracer *t);
 void harvest__all(struct tracer *t);

@@ -259,6 +259,12 @@ static int wrong(const char *what, const char *name)
 	return 1;
 }
 
+/* Messages can be empty. */
+static bool moved(const struct edge *e)
+{
+	return e->bytes || e->nr_tags;
+}
+
 /* Who moved bytes in this role; the last one's index in *one. */
 static int movers(int chan, enum role role, uint32_t end, int *one, uint64_t *bytes)
 {
@@ -268,7 +274,7 @@ static int movers(int chan, enum role role, uint32_t end, int *one, uint64_t *by
 	for (uint32_t i = 0; i < arena->nr_edges; i++) {
 		const struct edge *e = &arena->edges[i];
 
-		if (e->chan != chan || e->role != role || e->end != end || !e->bytes)
+		if (e->chan != chan || e->role != role || e->end != end || !moved(e))
 			continue;
 		*bytes += e->bytes;
 		*one = e->proc;
@@ -280,15 +286,19 @@ static int movers(int chan, enum role role, uint32_t end, int *one, uint64_t *by
 /* One end alone: the flows are plain, each mover's own bytes from or to it. */
 static void plain_flows(int chan, enum role many, uint32_t end, int one)
 {
+	int from, to;
+
 	for (uint32_t i = 0; i < arena->nr_edges; i++) {
 		const struct edge *e = &arena->edges[i];
 
-		if (e->chan != chan || e->role != many || e->end != end || !e->bytes)
+		if (e->chan != chan || e->role != many || e->end != end || !moved(e))
 			continue;
-		if (many == ROLE_READ)
-			flow__add(one, e->proc, chan, e->bytes, false);
+		from = many == ROLE_READ ? one : e->proc;
+		to = many == ROLE_READ ? e->proc : one;
+		if (e->bytes)
+			flow__add(from, to, chan, e->bytes, false);
 		else
-			flow__add(e->proc, one, chan, e->bytes, false);
+			flow__add_ops(from, to, chan, e->ops);
 	}
 }
 
