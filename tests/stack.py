@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 STACK, FRAMES = 512, 8
-OBJDUMP = "llvm-objdump-14"
+OBJDUMP = "llvm-objdump"
 
 
 class Objects:
