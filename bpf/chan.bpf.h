@@ -160,7 +160,7 @@ static __always_inline bool chan_list(const struct chan_key *key, __u32 *place, 
  * The row of that key, made if it is new; above 32 bits which end of it the file is. role: the file's,
  * if it is one that fills in a new row. NO_ROOM: no row left.
  */
-static __noinline __u64 chan_get(struct chan_key *key, __u64 file, __u32 role, __u32 flags)
+__noinline __u64 chan_get(struct chan_key *key, __u64 file, __u32 role, __u32 flags)
 {
 	struct engine *en = the_engine();
 	__u32 *place, was = NO_ROW, row;

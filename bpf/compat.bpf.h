@@ -40,6 +40,15 @@ static __always_inline __u64 addr_at(__u64 where)
 	return addr;
 }
 
+/* A pointer as a number, which is all that functions of their own may be given. */
+static __always_inline __u64 number_of(const void *p)
+{
+	__u64 n = 0;
+
+	bpf_probe_read_kernel(&n, sizeof(n), &p);
+	return n;
+}
+
 /* A pointer in a kernel object; a number, as the verifier lets nothing be added to a pointer. */
 #define PEEK_ADDR(type, addr, field) addr_at((addr) + bpf_core_field_offset(type, field))
 

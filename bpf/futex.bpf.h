@@ -64,7 +64,7 @@ static long futex_vma(struct task_struct *task, struct vm_area_struct *vma, stru
 {
 	if (!(vma->vm_flags & VM_MAYSHARE))
 		return 0;
-	p->file = (__u64)vma->vm_file;
+	p->file = PEEK_ADDR(struct vm_area_struct, (__u64)vma, vm_file); /* as a number */
 	p->offset = p->addr - vma->vm_start + (vma->vm_pgoff << PAGE_SHIFT);
 	return 0;
 }

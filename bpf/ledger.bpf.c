@@ -47,6 +47,17 @@ struct {
 	__type(value, struct settling);
 } settlings SEC(".maps");
 
+/*
+ * The steps below are functions of their own, of numbers only, so that the verifier looks at each once
+ * and not at all ways through all of them.
+ */
+static __always_inline struct settling *the_settling(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&settlings, &zero);
+}
+
 static const struct flow_val no_flow;
 
 static __noinline void flow_add(__u32 chan, __u32 from, __u32 to, __u64 bytes)
@@ -327,9 +338,15 @@ static long walk_step(__u32 i, struct walk *w)
 }
 
 /* Credit each piece of what was read to its writer. */
-static __noinline void walk(struct ledger *l, struct settling *s)
+__noinline int walk(__u32 ledger)
 {
-	struct walk w = { .l = l, .s = s, .pos = s->start };
+	struct ledger *l = ledger_at(ledger);
+	struct settling *s = the_settling();
+	struct walk w = { .l = l, .s = s };
+
+	if (!l || !s)
+		return 0;
+	w.pos = s->start;
 
 	if (s->known > s->start) {
 		if (s->writer)
@@ -338,17 +355,23 @@ static __noinline void walk(struct ledger *l, struct settling *s)
 			bpf_loop(LEDGER_ENTRIES, walk_step, &w, 0);
 	}
 	__sync_fetch_and_add(&l->walkers, -1);
+	return 0;
 }
 
 /* What was read before its write was seen to end. */
-static __noinline void credit(struct settling *s)
+__noinline int credit(void)
 {
+	struct settling *s = the_settling();
+
+	if (!s)
+		return 0;
 	for (__u32 i = 0; i < LEDGER_DEBTS; i++)
 		if (i < s->nr && s->pieces[i].bytes) {
 			flow_add(s->chan, s->pieces[i].writer, s->pieces[i].reader,
 				 s->pieces[i].bytes);
 			s->pieces[i].bytes = 0;
 		}
+	return 0;
 }
 
 /* All edges of a channel taken together. */
@@ -394,17 +417,16 @@ static long add_edge(__u32 i, struct totals *t)
  * When this is a second writer's first write, then all that lies there before is the first one's. It
  * came before, if the newest bytes are not another one's, whose write came after but returned before.
  */
-static __noinline void what_is_known(struct chan_row *c, struct settling *s)
+__noinline int what_is_known(__u32 chan)
 {
-	struct totals t = {
-		.c = c,
-		.s = s,
-		.written = c->gone_bytes[ROLE_WRITE],
-		.read = c->gone_bytes[ROLE_READ],
-	};
+	struct settling *s = the_settling();
+	struct chan_row *c = chan_at(chan);
+	struct totals t = { .c = c, .s = s };
 
-	if (c->edges_over || c->found_bytes)
-		return;
+	if (!s || !c || c->edges_over || c->found_bytes)
+		return 0;
+	t.written = c->gone_bytes[ROLE_WRITE];
+	t.read = c->gone_bytes[ROLE_READ];
 	t.reader_at_tail = t.read && c->gone_pos[ROLE_READ] == ring_pos(s->now.tail, s->now.first);
 	t.writer_at_head = c->gone_bytes[ROLE_WRITE] &&
 			   c->gone_pos[ROLE_WRITE] == ring_pos(s->now.head, s->now.last);
@@ -413,23 +435,28 @@ static __noinline void what_is_known(struct chan_row *c, struct settling *s)
 		t.reader_at_tail = s->now.tail == c->first_tail &&
 				   (!s->now.first || s->spliced); /* lent ones begin anywhere */
 	if (!t.reader_at_tail || t.stranger || t.written - t.read != s->now.bytes)
-		return;
+		return 0;
 	s->alone = s->proc == c->first_writer || !t.mine;
 	s->ordered = s->proc != c->first_writer && !t.writer_at_head && t.mine == s->n &&
 		     s->now.bytes >= s->n; /* or some of this was read already */
+	return 0;
 }
 
 /* Look at the ring; whether that is worth anything is in s->still. */
-static __noinline void look(struct ledger *l, struct settling *s, __u64 file)
+__noinline int look(__u32 ledger, __u64 file)
 {
+	struct settling *s = the_settling();
+	struct ledger *l = ledger_at(ledger);
 	__u64 pipe = pipe_of(file);
 
+	if (!l || !s)
+		return 0;
 	s->version = l->version;
 	s->base = l->base;
 	s->nr = s->ordered = s->alone = 0;
 	s->still = pipe_is_still(pipe, NULL);
 	if (!s->still)
-		return;
+		return 0;
 	pipe_view(file, &s->now);
 	s->spliced = pipe_spliced(pipe, &s->now);
 	if (s->now.bufs == s->base.bufs) {
@@ -438,27 +465,48 @@ static __noinline void look(struct ledger *l, struct settling *s, __u64 file)
 	} else {
 		s->put = s->taken = 0;
 	}
+	return 0;
 }
 
 /* Whoever changed the ring since has made the look worth nothing. */
-static __noinline void look_again(struct settling *s, __u64 file)
+__noinline int look_again(__u64 file)
 {
-	s->still = s->still && pipe_is_still(pipe_of(file), &s->now);
+	struct settling *s = the_settling();
+
+	if (s)
+		s->still = s->still && pipe_is_still(pipe_of(file), &s->now);
+	return 0;
+}
+
+/* Enters the call as far as what was seen allows; 0: look again first. */
+__noinline int try_to_enter(__u32 ledger, __u32 write, __u32 last, __u32 first_writer)
+{
+	struct settling *s = the_settling();
+	struct ledger *l = ledger_at(ledger);
+	bool done;
+
+	if (!l || !s)
+		return 0;
+	bpf_spin_lock(&l->lock);
+	done = enter(l, s, write, last, first_writer);
+	if (done && !write)
+		__sync_fetch_and_add(&l->walkers, 1);
+	bpf_spin_unlock(&l->lock);
+	return done;
 }
 
 /* A call that moved n bytes has returned. */
 int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file)
 {
 	struct chan_row *c = chan_at(chan);
-	bool write = role == ROLE_WRITE, done = false, fresh;
+	struct settling *s = the_settling();
+	__u32 row, first, fresh;
 	struct ledger *l;
-	struct settling *s;
-	__u32 zero = 0, first;
 
-	s = bpf_map_lookup_elem(&settlings, &zero);
 	if (!c || !s)
 		return 0;
-	l = ledger_at(c->ledger - 1);
+	row = c->ledger - 1;
+	l = ledger_at(row);
 	if (!l)
 		return 0;
 	s->chan = c->id;
@@ -466,23 +514,20 @@ int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file)
 	s->n = n;
 	first = c->first_writer;
 	fresh = l->fresh;
-	for (int i = 1; i <= TRIES && !done; i++) {
-		look(l, s, file);
+	for (int i = 1; i <= TRIES; i++) {
+		look(row, file);
 		if (s->still && fresh)
-			what_is_known(c, s);
-		look_again(s, file);
-		bpf_spin_lock(&l->lock);
-		done = enter(l, s, write, i == TRIES, first);
-		if (done && !write)
-			__sync_fetch_and_add(&l->walkers, 1);
-		bpf_spin_unlock(&l->lock);
+			what_is_known(chan);
+		look_again(file);
+		if (try_to_enter(row, role == ROLE_WRITE, i == TRIES, first))
+			break;
 	}
 	/* What was read before is not known to be the first writer's either. */
 	if (fresh && !(s->still && (s->ordered || s->alone)))
 		c->first_writer = PROC_SHARED;
-	credit(s);
-	if (!write)
-		walk(l, s);
+	credit();
+	if (role == ROLE_READ)
+		walk(row);
 	return 0;
 }
 

@@ -69,18 +69,18 @@ int snap_chan(struct bpf_iter__task_file *ctx)
 
 	if (!task || !file || !state_of(task->group_leader))
 		return 0;
-	if (chan_key_of_any((__u64)file, ROLE_READ, &key) == MECH_NONE)
+	if (chan_key_of_any(number_of(file), ROLE_READ, &key) == MECH_NONE)
 		return 0;
-	row = chan_get(&key, (__u64)file, ROLE_READ, CHAN_PREEXISTING);
+	row = chan_get(&key, number_of(file), ROLE_READ, CHAN_PREEXISTING);
 	c = chan_at(row);
 	if (row >= NO_ROOM || !c || c->key.mech > MECH_FIFO || c->found_bytes || c->first_writer)
 		return 0;
-	pipe_view((__u64)file, &v);
+	pipe_view(number_of(file), &v);
 	c->found_bytes = v.bytes;
 	if (v.bytes > c->highwater)
 		c->highwater = v.bytes;
 	if (!c->ledger && v.bytes)
-		ledger_open_early(c, (__u64)file, true);
+		ledger_open_early(c, number_of(file), true);
 	return 0;
 }
 
@@ -96,9 +96,9 @@ int snap_holder(struct bpf_iter__task_file *ctx)
 
 	if (!task || !file || !en || (__u32)task->tgid == en->self)
 		return 0;
-	if (chan_key_of_any((__u64)file, ROLE_READ, &out.key) == MECH_NONE)
+	if (chan_key_of_any(number_of(file), ROLE_READ, &out.key) == MECH_NONE)
 		return 0;
-	found = chan_known(&out.key, (__u64)file);
+	found = chan_known(&out.key, number_of(file));
 	if (found == NO_ROW)
 		return 0;
 	out.end = found >> 32;

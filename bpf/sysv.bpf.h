@@ -45,7 +45,7 @@ static __always_inline __u64 sysv_namespace(void)
 }
 
 /* Address of the object of that id in the current task's namespace; 0: there is none. */
-static __noinline __u64 sysv_object(enum sysv which, __u32 id)
+__noinline __u64 sysv_object(enum sysv which, __u32 id)
 {
 	__u64 ns = sysv_namespace(), idr, object;
 

@@ -63,7 +63,7 @@ static __always_inline bool tcp_look_twice(__u64 sk, bool passive, struct tcp_se
  * Counters change two at a time under a lock that is not held here. (No loop: 6.1 takes this one for
  * endless.)
  */
-static __noinline __u64 tcp_pair(__u64 sk)
+__noinline __u64 tcp_pair(__u64 sk)
 {
 	bool passive = tcp_is_passive(sk);
 	struct tcp_seqs s;

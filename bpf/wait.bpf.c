@@ -14,7 +14,7 @@
 #define NOT_KNOWN (NO_ROOM - 1) /* what memory it is in cannot be seen at this moment */
 
 /* The row of a set; NO_ROW: there is none, or it is not watched. */
-static __always_inline __u32 sem_row(__u32 id)
+__noinline __u32 sem_row(__u32 id)
 {
 	__u64 object = sysv_object(SYSV_SEM, id);
 	struct chan_key key = {};
@@ -26,7 +26,7 @@ static __always_inline __u32 sem_row(__u32 id)
 }
 
 /* The row of a word in user memory; NO_ROW: nobody else can have it, or it is not watched. */
-static __noinline __u32 futex_row(__u64 addr)
+__noinline __u32 futex_row(__u64 addr)
 {
 	struct futex_place place = { .addr = addr };
 	struct chan_key key = { .mech = MECH_FUTEX };
@@ -76,7 +76,7 @@ static __always_inline bool is_lock(__u32 kind)
 }
 
 /* What a call that may sleep waits for; NO_ROW: nothing that is watched. */
-static __noinline __u32 sync_row(__u32 kind)
+__noinline __u32 sync_row(__u32 kind)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
 
