@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """POSIX message queues: every workload against its facts."""
 from facts import register
+from lib import PYTHON, check_equal, test
+from queues import CALLS
 
 VARIANTS = {
     "mq-parent-child": ["", "direction=up tags=5", "size=0 messages=10", "size=8192 messages=50",
@@ -21,3 +23,64 @@ VARIANTS = {
 }
 
 register("mq-", VARIANTS)
+
+
+def script(text):
+    return [PYTHON, "-c", CALLS + text]
+
+
+@test("receivers that do not ask for the priority")
+def no_priority(t):
+    graph = t.trace(script("""
+q = mq_open("/ipctrace-test-%d" % os.getpid())
+def put(priority, size):
+    must(mq_send(q, size, priority))
+def take(size):
+    return mq_receive(q) == size
+child(put, 1, 100)
+child(put, 7, 1000)
+child(put, 3, 10)
+child(put, 7, 2000)
+for size in (1000, 2000, 10, 100):
+    child(take, size)
+libc.mq_unlink(b"/ipctrace-test-%d" % os.getpid())
+"""))
+    procs = [graph.pid(int(pid)) for pid in graph.tracer.stdout.split()]
+    for sender, receiver, size in ((1, 4, 1000), (3, 5, 2000), (2, 6, 10), (0, 7, 100)):
+        graph.exact_flow(procs[sender], procs[receiver], size)
+    graph.none_outside()
+
+
+@test("reading the descriptor of a queue receives no message")
+def no_receipt(t):
+    graph = t.trace(script("""
+name = "/ipctrace-test-%d" % os.getpid()
+q = mq_open(name)
+must(mq_send(q, 123))
+assert os.pread(q, 100, 0).startswith(b"QSIZE:123 ")
+assert os.read(q, 100).startswith(b"QSIZE:123 ")
+assert mq_receive(q) == 123
+libc.mq_unlink(name.encode())
+"""), options=("-m", "mq"))
+    edge, = graph.edges_of(role="read")
+    check_equal([edge["ops"], edge["bytes"]], [1, 123], "received")
+
+
+@test("the limit, and the most that lay in it")
+def limits(t):
+    graph = t.trace(script("""
+name = "/ipctrace-test-%d" % os.getpid()
+class Attr(ctypes.Structure):
+    _fields_ = [("flags", ctypes.c_long), ("maxmsg", ctypes.c_long), ("msgsize", ctypes.c_long),
+                ("rest", ctypes.c_long * 5)]
+q = must(call("mq_open", name.encode(), os.O_RDWR | os.O_CREAT, 0o600,
+              ctypes.byref(Attr(0, 4, 500))))
+for size in (500, 0, 7):
+    must(mq_send(q, size))
+for size in (500, 0, 7):
+    assert mq_receive(q) == size
+libc.mq_unlink(name.encode())
+"""))
+    chan, = [c for c in graph.chans.values() if c["mechanism"] == "mq"]
+    check_equal([chan[k] for k in ("capacity", "capacity_messages", "highwater",
+                                   "highwater_messages")], [2000, 4, 507, 3], "limits")
