@@ -157,11 +157,12 @@ static __always_inline bool chan_list(const struct chan_key *key, __u32 *place, 
 }
 
 /*
- * The row of that key, made if it is new; above 32 bits which end of it the file is. role: the file's,
- * if it is one that fills in a new row. NO_ROOM: no row left.
+ * The row of the key in key_scratch, made if it is new; above 32 bits which end of it the file is. role:
+ * the file's, if it is one that fills in a new row. NO_ROOM: no row left.
  */
-__noinline __u64 chan_get(struct chan_key *key, __u64 file, __u32 role, __u32 flags)
+__noinline __u64 chan_of_scratch(__u32 which, __u64 file, __u32 role, __u32 flags)
 {
+	struct chan_key *key = bpf_map_lookup_elem(&key_scratch, &which);
 	struct engine *en = the_engine();
 	__u32 *place, was = NO_ROW, row;
 	struct chan_row *c;
@@ -191,15 +192,36 @@ __noinline __u64 chan_get(struct chan_key *key, __u64 file, __u32 role, __u32 fl
 	return row | (__u64)chan_end_of(c, file) << 32;
 }
 
+static __always_inline struct chan_key *key_in(__u32 which)
+{
+	return bpf_map_lookup_elem(&key_scratch, &which);
+}
+
+static __always_inline __u64 chan_get_in(__u32 which, const struct chan_key *key, __u64 file,
+					 __u32 role, __u32 flags)
+{
+	struct chan_key *scratch = key_in(which);
+
+	if (!scratch)
+		return NO_ROW;
+	*scratch = *key;
+	return chan_of_scratch(which, file, role, flags);
+}
+
+static __always_inline __u64 chan_get(const struct chan_key *key, __u64 file, __u32 role,
+				      __u32 flags)
+{
+	return chan_get_in(KEY_CALL, key, file, role, flags);
+}
+
 /* The same of the file's channel in that role. NO_ROW: it has none. */
 static __always_inline __u64 chan_row_of(__u64 file, __u32 role, __u32 flags)
 {
-	__u32 zero = 0;
-	struct chan_key *key = bpf_map_lookup_elem(&key_scratch, &zero);
+	struct chan_key *key = key_in(KEY_CALL);
 
 	if (!key || chan_key_of(file, role, key) == MECH_NONE)
 		return NO_ROW;
-	return chan_get(key, file, role, flags);
+	return chan_of_scratch(KEY_CALL, file, role, flags);
 }
 
 __u64 unix_row_to(__u64 file, __u64 name, __u32 len); /* in unix.bpf.c */

@@ -145,10 +145,15 @@ struct {
 	__type(value, char[2 * PATH_LEN]);
 } path_scratch SEC(".maps");
 
-/* A key that is being made: there is no room for it on the stack. */
+/*
+ * A key that is being made: there is no room for it on the stack. Programs that can run in the middle
+ * of others have one of their own.
+ */
+enum key_scratch_of { KEY_CALL, KEY_INTERRUPT, KEY_SNAPSHOT, KEY_MAX };
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, KEY_MAX);
 	__type(key, __u32);
 	__type(value, struct chan_key);
 } key_scratch SEC(".maps");

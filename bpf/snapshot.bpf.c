@@ -71,7 +71,7 @@ int snap_chan(struct bpf_iter__task_file *ctx)
 		return 0;
 	if (chan_key_of_any(number_of(file), ROLE_READ, &key) == MECH_NONE)
 		return 0;
-	row = chan_get(&key, number_of(file), ROLE_READ, CHAN_PREEXISTING);
+	row = chan_get_in(KEY_SNAPSHOT, &key, number_of(file), ROLE_READ, CHAN_PREEXISTING);
 	c = chan_at(row);
 	if (row >= NO_ROOM || !c || c->key.mech > MECH_FIFO || c->found_bytes || c->first_writer)
 		return 0;
