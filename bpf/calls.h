@@ -31,6 +31,7 @@ enum kind {
 	KIND_rare = 20, /* no calls' kinds, but where on_rare */
 	KIND_two = 11, /* and on_two stand */
 	KIND_aio = 21, /* (context, n, requests): returns how many */
+	KIND_bind = 22, /* (fd, ...) */
 	KIND_semop = 40, /* (id, ops, n) */
 	KIND_semtimedop = 41, /* (id, ops, n, timeout) */
 	KIND_semctl = 42, /* (id, which, cmd, ...) */
@@ -90,6 +91,7 @@ enum kind {
 	CALL(sendmmsg, sendmmsg)     \
 	CALL(recvmmsg, recvmmsg)     \
 	CALL(connect, connect)       \
+	CALL(bind, bind)             \
 	CALL(accept, accept)         \
 	CALL(accept4, accept)        \
 	CALL(io_submit, aio)         \

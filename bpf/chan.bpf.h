@@ -9,6 +9,7 @@
 #include "queue.bpf.h"
 #include "table.bpf.h"
 #include "tcp.bpf.h"
+#include "udp.bpf.h"
 #include "unix.bpf.h"
 
 static __always_inline enum mech inet_key(__u64 sk, __u32 role, struct chan_key *key)
@@ -16,6 +17,8 @@ static __always_inline enum mech inet_key(__u64 sk, __u32 role, struct chan_key 
 	switch (inet_protocol(sk)) {
 	case IPPROTO_TCP:
 		return tcp_key(sk, key);
+	case IPPROTO_UDP:
+		return udp_key(sk, role, key);
 	default:
 		return MECH_NONE;
 	}
@@ -109,6 +112,10 @@ static __always_inline void chan_fill_row(struct chan_row *c, struct chan_key *k
 		break;
 	case MECH_MQ:
 		mq_fill(c, file);
+		break;
+	case MECH_UDP:
+	case MECH_MULTICAST:
+		udp_fill(c);
 		break;
 	}
 }
@@ -225,6 +232,7 @@ static __always_inline __u64 chan_row_of(__u64 file, __u32 role, __u32 flags)
 }
 
 __u64 unix_row_to(__u64 file, __u64 name, __u32 len); /* in unix.bpf.c */
+__u64 udp_row_to(__u64 file, __u64 name); /* in udp.bpf.c */
 
 /*
  * A datagram is sent through the socket to an address of its own: the row of the mailbox that it goes
@@ -232,8 +240,13 @@ __u64 unix_row_to(__u64 file, __u64 name, __u32 len); /* in unix.bpf.c */
  */
 static __always_inline __u64 chan_row_to(__u64 file, __u64 name, __u32 len)
 {
-	if (sock_family(sock_of(file)) == AF_UNIX)
+	switch (sock_family(sock_of(file))) {
+	case AF_UNIX:
 		return unix_row_to(file, name, len);
+	case AF_INET:
+	case AF_INET6:
+		return len < sizeof(struct sockaddr_in) ? NO_ROW : udp_row_to(file, name);
+	}
 	return NO_ROW;
 }
 

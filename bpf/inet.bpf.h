@@ -13,16 +13,21 @@ static __always_inline __u32 inet_protocol(__u64 sk)
 	return PEEK(struct sock, sk, sk_protocol);
 }
 
-/* An IPv6 address: IPv4 in it is written as IPv4, as it is the same address. */
-static __always_inline void inet_put_v6(struct chan_end *e, __u64 in6)
+/* IPv4 in IPv6 is written as IPv4, as it is the same address. */
+static __always_inline void inet_unmap(struct chan_end *e)
 {
-	bpf_probe_read_kernel(e->addr, sizeof(e->addr), (void *)in6);
 	e->family = AF_INET6;
 	if (!*(__u64 *)e->addr && *(__u32 *)(e->addr + 8) == bpf_htonl(0xffff)) {
 		e->family = AF_INET;
 		*(__u32 *)e->addr = *(__u32 *)(e->addr + 12);
 		*(__u32 *)(e->addr + 4) = *(__u32 *)(e->addr + 8) = *(__u32 *)(e->addr + 12) = 0;
 	}
+}
+
+static __always_inline void inet_put_v6(struct chan_end *e, __u64 in6)
+{
+	bpf_probe_read_kernel(e->addr, sizeof(e->addr), (void *)in6);
+	inet_unmap(e);
 }
 
 /* The socket's own address, as far as it is bound. */

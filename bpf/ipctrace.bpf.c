@@ -8,6 +8,7 @@
 #include "ledger.bpf.c"
 #include "rw.bpf.c"
 #include "queue.bpf.c"
+#include "udp.bpf.c"
 #include "scope.bpf.c"
 #include "unix.bpf.c"
 #include "uring.bpf.c"

@@ -165,6 +165,8 @@ struct chan_row {
 	__u64 truncated_bytes; /* of messages, cut off by who had no room for them */
 	__u64 queued_ns; /* from sending to receiving, all messages of which both ends are known */
 	__u64 max_queued_ns;
+	__u32 dropped; /* messages that found no room */
+	__u32 _pad2;
 };
 
 #define EDGE_ERRS 3

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /* Calls that move bytes through a descriptor, whatever channel is behind it. */
 #include "call.bpf.h"
+#include "chan.bpf.h"
 #include "futex.bpf.h"
 #include "lock.bpf.h"
 
@@ -94,6 +95,46 @@ static __always_inline bool is_unix(__u64 file)
 	return file_type(file) == S_IFSOCK >> 12 && sock_family(sock_of(file)) == AF_UNIX;
 }
 
+static __always_inline bool is_inet_datagrams(__u64 file)
+{
+	return is_datagrams(file) && sock_family(sock_of(file)) != AF_UNIX;
+}
+
+/*
+ * It slept on its own mailbox, and what woke it may have been sent to all: then it is there that it
+ * has slept.
+ */
+static __noinline int udp_look_again(__u64 file, __u32 fd)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	struct edge_row *from, *to;
+	struct fd_cache *now;
+	struct act *a;
+
+	attach(file, fd, ROLE_READ);
+	if (!ts)
+		return 0;
+	a = &ts->acts[0];
+	now = &ts->cache[fd % FD_CACHE];
+	from = edge_at(a->edge - 1);
+	to = edge_at(now->edge[ROLE_READ] - 1);
+	if (!from || !to || to == from)
+		return 1;
+	a->chan = now->chan[ROLE_READ];
+	a->edge = now->edge[ROLE_READ];
+	if (!(a->flags & ACT_SLEPT))
+		return 1;
+	from->blocked_ops--;
+	from->blocked_ns -= ts->slept[0];
+	if (from->max_blocked_ns > from->blocked_ns)
+		from->max_blocked_ns = from->blocked_ns;
+	to->blocked_ops++;
+	to->blocked_ns += ts->slept[0];
+	if (to->max_blocked_ns < ts->slept[0])
+		to->max_blocked_ns = ts->slept[0];
+	return 1;
+}
+
 /* The file of a call that has only one, in that role. */
 static __always_inline bool take_file(struct call *c, struct pt_regs *regs, __u64 file, __u32 kind,
 				      __u32 role)
@@ -106,7 +147,8 @@ static __always_inline bool take_file(struct call *c, struct pt_regs *regs, __u6
 	if (len)
 		return act_to(c->a, c->ts, file, name, len);
 	if (c->noted)
-		return c->a->edge;
+		return c->a->edge && (role != ROLE_READ || !is_inet_datagrams(file) ||
+				      udp_look_again(file, call_arg(regs, 0)));
 	return act_on(c->a, c->ts, file, call_arg(regs, 0), role);
 }
 
@@ -199,8 +241,20 @@ static __always_inline bool opens_channel(long fd)
 	return file && file_type(file) == S_IFIFO >> 12;
 }
 
+/* Senders look for it from now on; that is not communication yet. */
+static __always_inline int now_bound(__u64 file, __u32 kind)
+{
+	__u64 sk = file_type(file) == S_IFSOCK >> 12 ? sock_of(file) : 0;
+	__u32 family = sk ? sock_family(sk) : 0;
+
+	if ((family == AF_INET || family == AF_INET6) && inet_protocol(sk) == IPPROTO_UDP &&
+	    state_of(bpf_get_current_task_btf()))
+		udp_register(sk, kind == KIND_bind, 0);
+	return 0;
+}
+
 /* Opening a channel or connecting to it is communication asked for, even if none follows. */
-static __always_inline int now_open(struct pt_regs *regs, __u32 fd)
+static __always_inline int now_open(struct pt_regs *regs, __u32 kind, __u32 fd)
 {
 	__u64 file = file_of(bpf_get_current_task_btf(), fd);
 	struct call c;
@@ -208,6 +262,8 @@ static __always_inline int now_open(struct pt_regs *regs, __u32 fd)
 
 	if (!may_be_channel(file) || !file)
 		return 0;
+	if (kind == KIND_bind || (kind == KIND_connect && is_inet_datagrams(file)))
+		return now_bound(file, kind);
 	if (!call_begin(&c, regs))
 		return 0;
 	mode = PEEK(struct file, file, f_mode);
@@ -257,11 +313,12 @@ int BPF_PROG(on_rare, struct pt_regs *regs, long ret)
 	switch (kind) {
 	case KIND_open:
 	case KIND_accept:
-		return ret < 0 ? 0 : now_open(regs, ret);
+		return ret < 0 ? 0 : now_open(regs, kind, ret);
 	case KIND_aio:
 		return aio_submitted(call_arg(regs, 2), ret);
 	case KIND_connect:
-		return ret ? 0 : now_open(regs, fd);
+	case KIND_bind:
+		return ret ? 0 : now_open(regs, kind, fd);
 	case KIND_fcntl:
 		return set_pipe_size(regs, ret);
 	case KIND_sendmmsg:

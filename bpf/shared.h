@@ -110,6 +110,7 @@ struct task_state {
 	__u32 to_chan, to_edge; /* row + 1: where the last datagram with an address went */
 	__u32 queue; /* enum queue_use */
 	__u32 queue_chan; /* id: asleep there */
+	__u64 to_own; /* inode of the UDP socket that the last one found there; 0: none */
 	struct fd_cache cache[FD_CACHE];
 };
 

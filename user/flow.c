@@ -482,10 +482,70 @@ static int take_rows(struct graph *g, struct chan *c)
 	return err;
 }
 
+/* What a member of a group got from one who sends, where every member gets all. */
+static int take_of_all(struct graph *g, struct chan *c, const struct edge *from,
+		       const struct edge *to, uint64_t sent, size_t senders)
+{
+	const bool own = from->e.proc == to->e.proc;
+	const struct edge *mine = graph_find_edge(g, to_proc(to->e.proc), c, ROLE_WRITE, 0);
+	const uint64_t others = sent - (mine ? mine->e.bytes : 0);
+	struct gflow f = { .from = from->e.proc, .to = to->e.proc };
+
+	if (to->e.bytes == sent) {
+		f.bytes = from->e.bytes;
+		f.ops = from->e.ops;
+	} else if (senders == 1) {
+		f.bytes = min_u64(from->e.bytes, to->e.bytes);
+		f.ops = min_u64(from->e.ops, to->e.ops);
+	} else if (mine && mine->e.bytes && to->e.bytes == others) {
+		/* It does not hear itself. */
+		f.bytes = own ? 0 : from->e.bytes;
+		f.ops = own ? 0 : from->e.ops;
+	} else {
+		f.shared_bytes = min_u64(from->e.bytes, to->e.bytes);
+		f.certainty = CERTAIN_SHARED;
+	}
+	return flow_add(g, c, &f);
+}
+
+static int resolve_to_all(struct graph *g, struct chan *c)
+{
+	const struct list *writers = &c->edges[ROLE_WRITE][0], *readers = &c->edges[ROLE_READ][0];
+	const struct edge *from, *to;
+	uint64_t sent = 0;
+	size_t senders = 0;
+	int err = 0;
+
+	list_for_each(from, writers, by_chan) {
+		sent += from->e.bytes;
+		senders += from->e.ops > 0;
+	}
+	list_for_each(to, readers, by_chan) {
+		if (!to->e.ops)
+			continue;
+		list_for_each(from, writers, by_chan)
+			if (from->e.ops && !err)
+				err = take_of_all(g, c, from, to, sent, senders);
+		if (!senders && !err) {
+			struct gflow f = {
+				.from = &g->priv->outside.p,
+				.to = to->e.proc,
+				.ops = to->e.ops,
+				.bytes = to->e.bytes,
+			};
+
+			err = flow_add(g, c, &f);
+		}
+	}
+	return err;
+}
+
 int flow_resolve(struct graph *g, struct chan *c)
 {
 	int err;
 
+	if (mech__get(c->c.row.key.mech)->flows == FLOWS_TO_ALL)
+		return resolve_to_all(g, c);
 	if (mech__get(c->c.row.key.mech)->flows == FLOWS_ROWS)
 		return take_rows(g, c);
 	err = resolve_lane(g, c, 0);

@@ -90,6 +90,11 @@ static void emit_chan(struct tracer *t, uint32_t row)
 	}
 	if (mech__get(r.row.key.mech)->in_ipcns)
 		r.row.key.gen = 0; /* of a kernel address, too */
+	if (r.row.ends[0].family) {
+		/* Made of an address, or of a socket that leads others. */
+		r.row.key.ino = r.row.ends[0].ino;
+		r.row.key.dev = r.row.key.gen = 0;
+	}
 	tracer__emit(t, &r.h, REC_CHAN, sizeof(r));
 	for (size_t i = 0; i < t->nr_outsiders; i++) {
 		struct outsider *o = &t->outsiders[i];

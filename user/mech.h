@@ -28,7 +28,8 @@ struct mech_desc {
 	} naming_by; /* see names.c */
 	enum {
 		FLOWS_BYTES,
-		FLOWS_ROWS
+		FLOWS_ROWS,
+		FLOWS_TO_ALL
 	} flows; /* derived from bytes; or the kernel's rows are flows */
 	enum {
 		IN_BYTES,

@@ -206,10 +206,16 @@ int tcp__accept(struct end *e, int listener)
 
 void udp__open(struct end *e, const char *name, union addr *a)
 {
-	int fd = inet__bound(SOCK_DGRAM, a, false);
-	int chan = chan__new(name, "udp", fd, NULL);
+	udp__named(e, name, inet__bound(SOCK_DGRAM, a, false));
+}
 
-	__atomic_store_n(&arena->chans[chan].tag, tag(addr__port(a)), __ATOMIC_SEQ_CST);
+void udp__named(struct end *e, const char *name, int fd)
+{
+	int chan = chan__new(name, "udp", fd, NULL);
+	union addr a;
+
+	addr__of(fd, &a);
+	__atomic_store_n(&arena->chans[chan].tag, tag(addr__port(&a)), __ATOMIC_SEQ_CST);
 	end__init(e, fd, chan);
 }
 

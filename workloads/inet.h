@@ -50,6 +50,8 @@ int tcp__accept(struct end *e, int listener);
 
 /* A mailbox: the socket is bound if a is not NULL, and e reads from it. */
 void udp__open(struct end *e, const char *name, union addr *a);
+/* The same of a socket that there is already, bound or connected. */
+void udp__named(struct end *e, const char *name, int fd);
 /* The channel of the socket at that address; -1: nobody's. */
 int udp__chan(const union addr *a);
 /* A datagram that nobody gets is written to a channel that is called by its address. */

@@ -25,7 +25,7 @@ extern const struct factory futex_factories[], futex_lib_factories[];
 extern const struct factory lock_factories[];
 extern const struct factory unix_server_factories[], unix_ways_factories[];
 extern const struct factory unix_dgram_factories[], unix_pass_factories[];
-extern const struct factory tcp_factories[], tcp_many_factories[];
+extern const struct factory tcp_factories[], tcp_many_factories[], udp_factories[];
 
 /* clang-format off */
 const struct factory *const factory_tables[] = {
@@ -52,6 +52,7 @@ const struct factory *const factory_tables[] = {
 	unix_dgram_factories,
 	unix_pass_factories,
 	tcp_many_factories,
+	udp_factories,
 	NULL
 };
 /* clang-format on */

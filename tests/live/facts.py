@@ -146,7 +146,7 @@ class Comparison:
             return sorted(e["ino"] or 0 for e in chan["ends"]) == sorted(
                 e["ino"] for e in fact["ends"])
         if not fact["ino"] and fact.get("label"):
-            return chan["name"] == fact["label"]
+            return chan["name"] == fact["label"] and not chan["ino"]
         if chan["ino"] != fact["ino"]:
             return False
         if "ns" in fact:

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/* What happens to datagrams on their way. */
+#include "call.bpf.h"
+#include "chan.bpf.h"
+
+/* What is sent through it to an address in user memory. */
+static __noinline __u32 udp_key_to(__u64 sk, __u64 name, struct chan_key *key)
+{
+	struct chan_end *e = udp_place();
+	__u16 from, family = 0, port = 0;
+
+	if (!e || !key)
+		return MECH_NONE;
+	udp_register(sk, false, 0);
+	from = e->port;
+	bpf_probe_read_user(&family, sizeof(family), (void *)name);
+	bpf_probe_read_user(&port, sizeof(port), (void *)(name + 2));
+	__builtin_memset(e->addr, 0, sizeof(e->addr));
+	e->port = bpf_ntohs(port);
+	e->family = family;
+	if (family == AF_INET6)
+		bpf_probe_read_user(e->addr, 16, (void *)(name + 8));
+	else
+		bpf_probe_read_user(e->addr, 4, (void *)(name + 4));
+	if (family != AF_INET6)
+		e->family = AF_INET;
+	else
+		inet_unmap(e);
+	return udp_to(key, from);
+}
+
+__u64 udp_row_to(__u64 file, __u64 name)
+{
+	struct chan_key key = {};
+	__u64 sk = sock_of(file);
+
+	if (inet_protocol(sk) != IPPROTO_UDP)
+		return NO_ROW;
+	key.mech = udp_key_to(sk, name, &key);
+	if (key.mech == MECH_NONE || !(cfg.mechs & 1U << key.mech))
+		return NO_ROW;
+	return chan_get(&key, file, ROLE_WRITE, 0);
+}
+
+/* A datagram with that IP header leaves the socket: is there somebody whom it goes to? */
+static __noinline int udp_leaves(__u64 sk, __u64 ip)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	struct udp_scratch *s = udp_scratch(1);
+	struct udp_box *box;
+	struct chan_end *e;
+	__u16 from, port = 0;
+	__u8 byte = 0;
+	__u64 where;
+
+	udp_register(sk, false, 1);
+	if (!s || !ts)
+		return 0;
+	e = &s->at;
+	from = e->port;
+	bpf_probe_read_kernel(&byte, 1, (void *)ip);
+	__builtin_memset(e->addr, 0, sizeof(e->addr));
+	if (byte >> 4 == 6) {
+		e->family = AF_INET6;
+		bpf_probe_read_kernel(e->addr, 16, (void *)(ip + 24));
+		bpf_probe_read_kernel(&port, 2, (void *)(ip + 42));
+	} else {
+		e->family = AF_INET;
+		bpf_probe_read_kernel(e->addr, 4, (void *)(ip + 16));
+		bpf_probe_read_kernel(&port, 2, (void *)(ip + (byte & 15) * 4 + 2));
+	}
+	e->port = bpf_ntohs(port);
+	if (e->family == AF_INET && e->addr[3] == 0xff) {
+		where = (__u64)e->netns << 16 | e->port;
+		bpf_map_update_elem(&udp_broadcast, &where, e->addr, BPF_ANY);
+		return 0;
+	}
+	ts->to_own = 0;
+	box = udp_find(from, 1);
+	if (box)
+		ts->to_own = box->own;
+	return 0;
+}
+
+/* It leaves its socket, which may have got its port just now: an answer can come before the call ends. */
+SEC("tp_btf/net_dev_queue")
+int BPF_PROG(on_xmit, struct sk_buff *skb)
+{
+	struct sock *sk = skb->sk;
+
+	if (!sk || sk->sk_protocol != IPPROTO_UDP || !state_of(bpf_get_current_task_btf()))
+		return 0;
+	udp_leaves((__u64)sk, (__u64)skb->head + skb->network_header);
+	return 0;
+}
+
+/* No room, or no memory: it is lost. */
+SEC("tp_btf/udp_fail_queue_rcv_skb")
+int BPF_PROG(on_drop, int rc, struct sock *sk)
+{
+	struct chan_key key = { .mech = MECH_UDP, .ino = sock_ino((__u64)sk) };
+	__u32 *row = bpf_map_lookup_elem(&chan_rows, &key);
+	struct chan_row *c = row ? chan_at(*row) : NULL;
+
+	if (c)
+		__sync_fetch_and_add(&c->dropped, 1);
+	return 0;
+}

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""UDP, multicast and broadcast: every workload against its facts."""
+from facts import register
+
+VARIANTS = {
+    "udp-echo": ["", "connected=1 family=v6 how=rw", "how=msg family=mapped",
+                 "how=mmsg family=dual connected=1", "clients=20 rounds=10"],
+    "udp-drop": ["", "senders=3 count=1", "family=v6 count=1000 size=100"],
+    "udp-nobody": ["", "family=v6"],
+    "udp-odd": ["", "connected=1 peeks=0 family=v6"],
+    "udp-batch": ["", "batch=64 family=v6"],
+}
+
+register("udp-", VARIANTS)
