@@ -16,6 +16,7 @@
 /* Slow ways, in core.bpf.c and ledger.bpf.c. */
 int attach(__u64 file, __u32 fd, __u32 role);
 int attach_to(__u64 file, __u64 name, __u32 len);
+int note_act(__u32 which, __u32 fd, __u32 role);
 int edge_failed(__u32 edge, __s64 ret);
 int chan_note_fill(__u32 chan, __u64 file);
 int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file);

@@ -242,21 +242,30 @@ static __always_inline bool kind_syncs(__u32 kind)
 	return kind >= KIND_semop && kind < KIND_sync;
 }
 
-static __always_inline void note_acts(struct task_state *ts, struct task_struct *task,
-				      struct pt_regs *regs, __u32 kind)
+/* act_on() for what is not on the hot path. */
+__noinline int note_act(__u32 which, __u32 fd, __u32 role)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_state *ts = state_of(task);
+
+	return ts && which < ACTS && act_on(&ts->acts[which], ts, file_of(task, fd), fd, role);
+}
+
+__noinline int note_acts(__u32 kind)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct task_state *ts = state_of(task);
 	__u32 fd = call_arg(regs, 0), fd2 = call_arg(regs, 1);
 	__u32 role = kind_writes(kind) ? ROLE_WRITE : ROLE_READ;
 	bool two = kind == KIND_splice || kind == KIND_tee || kind == KIND_sendfile;
 
-	if (kind_syncs(kind)) {
-		sync_sleeps(kind);
-		return;
-	}
-	if (kind_is_queue(kind)) {
-		queue_act(kind, fd);
-		return;
-	}
+	if (!ts)
+		return 0;
+	if (kind_syncs(kind))
+		return sync_sleeps(kind);
+	if (kind_is_queue(kind))
+		return queue_act(kind, fd);
 	if (kind == KIND_splice)
 		fd2 = call_arg(regs, 2);
 	if (kind == KIND_vmsplice) {
@@ -265,12 +274,12 @@ static __always_inline void note_acts(struct task_state *ts, struct task_struct 
 		if (file && PEEK(struct file, file, f_mode) & FMODE_WRITE)
 			role = ROLE_WRITE;
 	}
-	act_on(&ts->acts[0], ts, file_of(task, fd), fd, role);
+	note_act(0, fd, role);
 	if (two)
-		act_on(&ts->acts[1], ts, file_of(task, fd2), fd2,
-		       role == ROLE_READ ? ROLE_WRITE : ROLE_READ);
+		note_act(1, fd2, role == ROLE_READ ? ROLE_WRITE : ROLE_READ);
 	else
 		ts->acts[1].edge = 0;
+	return 0;
 }
 
 static __always_inline bool is_empty_pipe(const struct act *a)
@@ -317,7 +326,7 @@ static __noinline int call_sleeps(struct task_state *ts, __u64 now)
 		if (ts->call)
 			lose(LOSS_STRAY, 1);
 		ts->call = 0;
-		note_acts(ts, task, regs, kind);
+		note_acts(kind);
 		if (!ts->acts[0].edge && !ts->acts[1].edge)
 			return 0;
 		ts->call = call;

@@ -77,15 +77,15 @@ static __noinline __u64 dentry_still_there(__u64 dentry)
 	return dentry;
 }
 
-/* Writes into dst (PATH_LEN bytes); returns how many, with bit 16 set if it did not fit. */
-static __noinline __u32 path_names(__u64 path, char *dst)
+/* Writes into path_scratch; returns how many bytes, with bit 16 set if it did not fit. */
+__noinline __u32 path_walk(__u64 path)
 {
 	struct path_walk w = { .mnt = PEEK_ADDR(struct path, path, mnt),
 			       .dentry = dentry_still_there(PEEK_ADDR(struct path, path, dentry)) };
 	__u32 zero = 0;
 	char *buf = bpf_map_lookup_elem(&path_scratch, &zero);
 
-	if (!buf || !dst)
+	if (!buf)
 		return 0;
 	bpf_loop(PATH_DEPTH, path_step, &w, 0);
 	if (!w.off) {
@@ -99,8 +99,18 @@ static __noinline __u32 path_names(__u64 path, char *dst)
 		w.whole = false;
 		w.off = PATH_LEN;
 	}
-	bpf_probe_read_kernel(dst, PATH_LEN, buf);
 	return w.off | (w.whole ? 0 : 1 << 16);
+}
+
+/* The same into dst (PATH_LEN bytes). */
+static __always_inline __u32 path_names(__u64 path, char *dst)
+{
+	__u32 n = path_walk(path), zero = 0;
+	char *buf = bpf_map_lookup_elem(&path_scratch, &zero);
+
+	if (buf)
+		bpf_probe_read_kernel(dst, PATH_LEN, buf);
+	return n;
 }
 
 #endif

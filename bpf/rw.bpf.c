@@ -43,11 +43,11 @@ static __always_inline void call_done(struct call *c)
 	c->ts->call = 0;
 }
 
-static __always_inline bool call_file(struct call *c, struct act *a, __u32 fd, __u32 role)
+static __always_inline bool call_file(struct call *c, __u32 which, __u32 fd, __u32 role)
 {
 	if (c->noted)
-		return a->edge;
-	return act_on(a, c->ts, file_of(c->task, fd), fd, role);
+		return c->ts->acts[which].edge;
+	return note_act(which, fd, role);
 }
 
 /*
@@ -214,8 +214,8 @@ int BPF_PROG(on_two, struct pt_regs *regs, long ret)
 
 	if (!call_begin(&c, regs))
 		return 0;
-	a = call_file(&c, c.a, fd, role);
-	b = call_file(&c, c.b, fd2, role == ROLE_READ ? ROLE_WRITE : ROLE_READ);
+	a = call_file(&c, 0, fd, role);
+	b = call_file(&c, 1, fd2, role == ROLE_READ ? ROLE_WRITE : ROLE_READ);
 	if (!a && !b)
 		return 0;
 	if (a && b)
