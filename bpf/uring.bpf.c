@@ -55,6 +55,7 @@ static const __u8 uring_does[URING_OPS] = {
 #define IORING_ACCEPT_MULTISHOT 1
 #define SPLICE_F_FD_IN_FIXED (1U << 31)
 #define RECVMSG_OUT 16 /* sizeof(struct io_uring_recvmsg_out) */
+#define NOT_KNOWN (1LL << 32) /* no request's result */
 
 static __always_inline __u32 does_of(__u64 req)
 {
@@ -138,17 +139,68 @@ static __always_inline void spliced(__u64 req, __u64 out, bool tee, __s64 ret)
 	uring_act(out, ROLE_WRITE, flags, 1, ret);
 }
 
-/* A multishot recvmsg puts a header and the name before the payload, and counts them. */
+/*
+ * Requests that complete more than once, by what their completions are tagged with: all but the last
+ * time the kernel tells nothing else.
+ */
+struct uring_tag {
+	__u64 ring; /* address of its context */
+	__u64 user_data;
+};
+
+struct multishot {
+	__u64 req; /* address */
+	__u64 head; /* bytes before the payload, which are counted with it */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct uring_tag);
+	__type(value, struct multishot);
+} multishots SEC(".maps");
+
+static __always_inline void tag_of(__u64 req, struct uring_tag *tag)
+{
+	tag->ring = PEEK_ADDR(struct io_kiocb, req, ctx);
+	tag->user_data = PEEK(struct io_kiocb, req, cqe.user_data);
+}
+
+/* The request, if it is still the one that was submitted with that tag; 0: it is not known. */
+static __always_inline __u64 multishot_of(struct uring_tag *tag)
+{
+	struct multishot *m = bpf_map_lookup_elem(&multishots, tag);
+	struct uring_tag now;
+
+	if (!m)
+		return 0;
+	tag_of(m->req, &now);
+	return now.ring == tag->ring && now.user_data == tag->user_data ? m->req : 0;
+}
+
+/* A completion of a request that was made before the trace, and perhaps not on a channel. */
+static __always_inline void unknown_shot(void)
+{
+	struct task_state *ts = uring_state();
+	struct proc_row *p = ts ? proc_at(ts->proc) : NULL;
+
+	if (p && p->flags & PROC_INITIAL)
+		lose(LOSS_URING, 1);
+}
+
+/* What a recvmsg got. A multishot one counts a header, the name and the control data too. */
 static __always_inline __s64 payload_of(__u64 req, __s64 ret)
 {
-	__u64 msg = PEEK_ADDR(struct io_kiocb, req, async_data);
-	__s64 head;
+	struct uring_tag tag;
+	struct multishot *m;
 
-	if (ret <= 0 || !(PEEK(struct io_sr_msg, req, flags) & IORING_RECV_MULTISHOT) || !msg)
+	if (ret <= 0 || !(PEEK(struct io_sr_msg, req, flags) & IORING_RECV_MULTISHOT))
 		return ret;
-	head = RECVMSG_OUT + PEEK(struct io_async_msghdr, msg, namelen) +
-	       PEEK(struct io_async_msghdr, msg, controllen);
-	return ret < head ? 0 : ret - head;
+	tag_of(req, &tag);
+	m = bpf_map_lookup_elem(&multishots, &tag);
+	if (!m || m->req != req)
+		return NOT_KNOWN;
+	return ret < (__s64)m->head ? 0 : ret - (__s64)m->head;
 }
 
 static __always_inline void completed(__u64 req, __s64 ret)
@@ -179,6 +231,10 @@ static __always_inline void completed(__u64 req, __s64 ret)
 		return;
 	case DOES_RECVMSG:
 		ret = payload_of(req, ret);
+		if (ret == NOT_KNOWN) {
+			unknown_shot();
+			return;
+		}
 		/* fallthrough */
 	case DOES_RECV:
 		if (PEEK(struct io_sr_msg, req, msg_flags) & MSG_PEEK)
@@ -192,20 +248,6 @@ static __always_inline void completed(__u64 req, __s64 ret)
 	}
 }
 
-/* --- requests that complete more than once: all but the last time the kernel tells only whose --- */
-
-struct uring_tag {
-	__u64 ring; /* address of its context */
-	__u64 user_data;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
-	__type(key, struct uring_tag);
-	__type(value, __u64);
-} multishots SEC(".maps");
-
 static __always_inline bool is_multishot(__u64 req, __u32 does)
 {
 	if (does == DOES_RECV || does == DOES_RECVMSG)
@@ -216,66 +258,54 @@ static __always_inline bool is_multishot(__u64 req, __u32 does)
 	return PEEK(struct io_kiocb, req, opcode) == OP_READ_MULTISHOT;
 }
 
-/* The request, if it is still the one that was submitted with that tag; 0: it is not known. */
-static __always_inline __u64 multishot_of(struct uring_tag *tag)
+/* Is the process watched that makes requests or takes completions here? */
+static __always_inline bool uring_is_watched(void)
 {
-	__u64 *known = bpf_map_lookup_elem(&multishots, tag), req;
+	struct task_struct *task = bpf_get_current_task_btf();
 
-	if (!known)
-		return 0;
-	req = *known;
-	if (PEEK_ADDR(struct io_kiocb, req, ctx) != tag->ring ||
-	    PEEK(struct io_kiocb, req, cqe.user_data) != tag->user_data)
-		return 0;
-	return req;
+	return state_of(task) || (task->flags & PF_IO_WORKER && state_of(task->group_leader));
 }
 
-/* A completion of a request that was made before the trace, and perhaps not on a channel. */
-static __always_inline void unknown_shot(void)
-{
-	struct task_state *ts = uring_state();
-	struct proc_row *p = ts ? proc_at(ts->proc) : NULL;
-
-	if (p && p->flags & PROC_INITIAL)
-		lose(LOSS_URING, 1);
-}
-
-/* Requests that ask for no completion if all goes well: how many there were is all that is seen. */
-static __always_inline void silent(__u64 req, __u32 does)
+/* Is it on what may be a channel? What it is in truth is not looked at, for such a rare thing. */
+static __always_inline bool on_channel(__u64 req)
 {
 	__u32 fd = PEEK(struct io_kiocb, req, cqe.fd);
-	struct task_state *ts = uring_state();
-	struct act a;
 	__u64 file;
 
-	if (!ts)
-		return;
 	if (PEEK(struct io_kiocb, req, flags) & REQ_F_FIXED_FILE)
 		file = uring_fixed_file(PEEK_ADDR(struct io_kiocb, req, ctx), fd);
 	else
 		file = file_of(bpf_get_current_task_btf(), fd);
-	if (!file || !may_be_channel(file))
-		return;
-	if (act_on(&a, ts, file, file >> 8,
-		   does == DOES_READ || does == DOES_RECV || does == DOES_RECVMSG ? ROLE_READ
-										  : ROLE_WRITE))
-		lose(LOSS_URING, 1);
+	return file && cfg.types >> file_type(file) & 1;
+}
+
+/* Of the message that a multishot recvmsg was asked for: in user memory, and surely there now only. */
+static __always_inline __u64 head_of_msg(__u64 req)
+{
+	struct user_msghdr msg = {};
+
+	bpf_probe_read_user(&msg, sizeof(msg), (void *)PEEK_ADDR(struct io_sr_msg, req, umsg));
+	return RECVMSG_OUT + msg.msg_namelen + msg.msg_controllen;
 }
 
 static __always_inline int submitted(__u64 req)
 {
 	__u32 does = does_of(req);
 	struct uring_tag tag;
+	struct multishot m;
 
 	if (does == DOES_NOTHING || does == DOES_OPEN || does == DOES_CONNECT)
 		return 0;
-	if (PEEK(struct io_kiocb, req, flags) & REQ_F_CQE_SKIP)
-		silent(req, does);
-	if (!is_multishot(req, does) || !uring_state())
+	/* One that asks for no completion if all goes well: how many there were is all that is seen. */
+	if (PEEK(struct io_kiocb, req, flags) & REQ_F_CQE_SKIP && on_channel(req) &&
+	    uring_is_watched())
+		lose(LOSS_URING, 1);
+	if (!is_multishot(req, does) || !uring_is_watched())
 		return 0;
-	tag.ring = PEEK_ADDR(struct io_kiocb, req, ctx);
-	tag.user_data = PEEK(struct io_kiocb, req, cqe.user_data);
-	bpf_map_update_elem(&multishots, &tag, &req, 0);
+	tag_of(req, &tag);
+	m.req = req;
+	m.head = does == DOES_RECVMSG ? head_of_msg(req) : 0;
+	bpf_map_update_elem(&multishots, &tag, &m, 0);
 	return 0;
 }
 
@@ -330,15 +360,7 @@ int on_uring_complete(__u64 *ctx)
 SEC("tp_btf/io_uring_cqe_overflow")
 int on_uring_overflow(__u64 *ctx)
 {
-	struct uring_tag tag = { .ring = ctx[0], .user_data = ctx[1] };
-	__u64 req;
-
-	if (!uring_overflow_is_silent())
-		return 0;
-	req = multishot_of(&tag);
-	if (req)
-		completed(req, (__s32)ctx[2]);
-	else if (uring_state())
+	if (uring_overflow_is_silent() && uring_is_watched())
 		lose(LOSS_URING, 1);
 	return 0;
 }

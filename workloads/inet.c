@@ -185,12 +185,19 @@ static int chan_of(const char *mechanism, uint32_t tag)
 
 int tcp__accept(struct end *e, int listener)
 {
-	int fd = accept(listener, NULL, NULL), chan = 0;
-	union addr peer;
+	int fd = accept(listener, NULL, NULL);
 
 	if (fd < 0 && errno == EINVAL)
 		return -1;
 	die_if(fd < 0, "accept: %s", strerror(errno));
+	return tcp__accepted(e, fd);
+}
+
+int tcp__accepted(struct end *e, int fd)
+{
+	union addr peer;
+	int chan = 0;
+
 	if (!arena->totals_only) {
 		addr__peer(fd, &peer);
 		chan = chan_of("tcp", tag(addr__port(&peer)));

@@ -47,6 +47,8 @@ void tcp__socket_at(struct end *e, const char *name, const union addr *to, uint1
 void tcp__connect(struct end *e, const char *name, const union addr *to);
 /* Returns the connection's channel; -1: the listening socket was shut down. */
 int tcp__accept(struct end *e, int listener);
+/* The same of one that was accepted in another way. */
+int tcp__accepted(struct end *e, int fd);
 
 /* A mailbox: the socket is bound if a is not NULL, and e reads from it. */
 void udp__open(struct end *e, const char *name, union addr *a);

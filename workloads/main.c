@@ -15,7 +15,7 @@
 
 extern const struct factory pipe_factories[], pipe_life_factories[];
 extern const struct factory pipe_many_factories[], pipe_splice_factories[];
-extern const struct factory fifo_factories[], uring_factories[];
+extern const struct factory fifo_factories[], uring_factories[], uring_sock_factories[];
 extern const struct factory shm_factories[], posixshm_factories[], memfd_factories[];
 extern const struct factory mmap_factories[];
 extern const struct factory sem_factories[], sem_many_factories[];
@@ -35,6 +35,7 @@ const struct factory *const factory_tables[] = {
 	pipe_splice_factories,
 	fifo_factories,
 	uring_factories,
+	uring_sock_factories,
 	shm_factories,
 	posixshm_factories,
 	memfd_factories,

@@ -123,10 +123,12 @@ static void count(const struct end *e, enum role role, const struct ring_op *op,
 
 	if (!e || e->chan < 0)
 		return;
-	edge = edge__mine(e->chan, role);
+	edge = end__edge(e, role);
 	/* A request waits in the ring, and nobody sleeps. */
 	if (edge->blocked == UNKNOWN)
 		edge->blocked = 0;
+	if (res >= (int32_t)op->header)
+		res -= op->header;
 	if (op->peek && role == ROLE_READ && res > 0) {
 		__atomic_fetch_add(&edge->peeked, res, __ATOMIC_RELAXED);
 		res = 0;
@@ -148,8 +150,10 @@ struct done ring__wait(struct ring *r)
 	d = (struct done){ cqe->res, cqe->flags, cqe->user_data };
 	__atomic_store_n(r->cq_head, head + 1, __ATOMIC_RELEASE);
 	op = &r->ops[d.slot];
-	count(op->from, ROLE_READ, op, d.res);
-	count(op->to, ROLE_WRITE, op, d.res);
+	if (!(d.flags & IORING_CQE_F_NOTIF)) {
+		count(op->from, ROLE_READ, op, d.res);
+		count(op->to, ROLE_WRITE, op, d.res);
+	}
 	if (!(d.flags & IORING_CQE_F_MORE)) {
 		op->used = false;
 		r->pending--;
@@ -163,6 +167,9 @@ ssize_t ring__run(struct ring *r)
 
 	ring__submit(r);
 	d = ring__wait(r);
+	/* A zero-copy send tells a second time, when its memory may be used again. */
+	if (d.flags & IORING_CQE_F_MORE)
+		ring__wait(r);
 	errno = d.res < 0 ? -d.res : 0;
 	return d.res < 0 ? -1 : d.res;
 }

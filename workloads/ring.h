@@ -17,6 +17,7 @@
 
 struct ring_op {
 	const struct end *from, *to; /* read, written; NULL: neither */
+	uint32_t header; /* bytes of a completion that are none of the message */
 	bool nonblock, peek, used;
 };
 

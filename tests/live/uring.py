@@ -17,6 +17,15 @@ VARIANTS = {
     "uring-splice": ["", "files=fixed"],
     "uring-many-writers": ["", "mode=async", "mode=sqpoll", "writers=20 records=20"],
     "uring-inherited": ["", "rounds=10"],
+    "uring-sock": [
+        "", "how=msg", "how=rw", "how=vec", "how=waitall reply=100000", "how=peek", "how=dontwait",
+        "mode=async", "mode=sqpoll", "mode=defer", "files=fixed", "over=seqpacket how=msg",
+        "over=dgram", "over=dgram how=msg mode=sqpoll", "over=tcp", "over=tcp how=zc",
+        "over=tcp how=msg mode=async", "over=tcp how=vec mode=sqpoll files=fixed",
+        "over=tcp how=waitall reply=300000 rounds=5", "over=tcp how=peek mode=defer"],
+    "uring-multishot": [
+        "", "how=msg", "over=seqpacket how=msg", "over=seqpacket", "over=tcp", "over=tcp how=msg",
+        "over=pipe", "count=1000", "over=pipe count=1000 chunk=5000"],
 }
 
 register("uring-", VARIANTS)
