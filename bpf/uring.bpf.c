@@ -55,7 +55,7 @@ static const __u8 uring_does[URING_OPS] = {
 #define IORING_ACCEPT_MULTISHOT 1
 #define SPLICE_F_FD_IN_FIXED (1U << 31)
 #define RECVMSG_OUT 16 /* sizeof(struct io_uring_recvmsg_out) */
-#define NOT_KNOWN (1LL << 32) /* no request's result */
+#define NO_RESULT (1LL << 32) /* no request's result */
 
 static __always_inline __u32 does_of(__u64 req)
 {
@@ -199,7 +199,7 @@ static __always_inline __s64 payload_of(__u64 req, __s64 ret)
 	tag_of(req, &tag);
 	m = bpf_map_lookup_elem(&multishots, &tag);
 	if (!m || m->req != req)
-		return NOT_KNOWN;
+		return NO_RESULT;
 	return ret < (__s64)m->head ? 0 : ret - (__s64)m->head;
 }
 
@@ -231,7 +231,7 @@ static __always_inline void completed(__u64 req, __s64 ret)
 		return;
 	case DOES_RECVMSG:
 		ret = payload_of(req, ret);
-		if (ret == NOT_KNOWN) {
+		if (ret == NO_RESULT) {
 			unknown_shot();
 			return;
 		}
