@@ -47,7 +47,7 @@ static long aio_step(__u32 i, struct aio_walk *w)
 #define AIO_MOST 65536
 
 /* The first n of them were taken. */
-__noinline int aio_submitted(__u64 requests, __s64 n)
+int aio_submitted(__u64 requests, __s64 n)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct aio_walk w = { .requests = requests };
