@@ -74,6 +74,14 @@ static __always_inline struct task_state *uring_state(void)
 	return ts ? task_begin(task, ts->proc, ts->why) : NULL;
 }
 
+/* Is the process watched that makes requests or takes completions here? */
+static __always_inline bool uring_is_watched(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return state_of(task) || (task->flags & PF_IO_WORKER && state_of(task->group_leader));
+}
+
 /*
  * What the request did to that file. flags: enum act_flags; as_file: also those that the file has.
  * Returns whether it is a channel that is watched.
@@ -203,6 +211,24 @@ static __always_inline __s64 payload_of(__u64 req, __s64 ret)
 	return ret < (__s64)m->head ? 0 : ret - (__s64)m->head;
 }
 
+/* A datagram with an address of its own: in a message of the program's, which may be gone by now. */
+static __always_inline bool sent_elsewhere(__u64 req, __u32 does, __u64 file)
+{
+	struct user_msghdr msg;
+
+	if (does != DOES_SENDMSG || !is_datagrams(file))
+		return false;
+	return bpf_probe_read_user(&msg, sizeof(msg),
+				   (void *)PEEK_ADDR(struct io_sr_msg, req, umsg)) ||
+	       msg.msg_name;
+}
+
+static __always_inline void unknown_end(void)
+{
+	if (uring_is_watched())
+		lose(LOSS_URING, 1);
+}
+
 static __always_inline void completed(__u64 req, __s64 ret)
 {
 	__u64 file = PEEK_ADDR(struct io_kiocb, req, file);
@@ -244,7 +270,9 @@ static __always_inline void completed(__u64 req, __s64 ret)
 		uring_act(file, ROLE_READ, flags, 0, ret);
 		return;
 	default:
-		uring_act(file, ROLE_WRITE, flags, 0, ret);
+		if (sent_elsewhere(req, does, file) ||
+		    (!uring_act(file, ROLE_WRITE, flags, 0, ret) && is_datagrams(file)))
+			unknown_end();
 	}
 }
 
@@ -252,18 +280,10 @@ static __always_inline bool is_multishot(__u64 req, __u32 does)
 {
 	if (does == DOES_RECV || does == DOES_RECVMSG)
 		return PEEK(struct io_sr_msg, req, flags) & IORING_RECV_MULTISHOT;
-	if (does == DOES_ACCEPT)
-		return bpf_core_field_exists(struct io_accept, iou_flags) &&
+	if (does == DOES_ACCEPT) /* Linux 6.1 does not keep it: any may be one */
+		return !bpf_core_field_exists(((struct io_accept *)0)->iou_flags) ||
 		       PEEK(struct io_accept, req, iou_flags) & IORING_ACCEPT_MULTISHOT;
 	return PEEK(struct io_kiocb, req, opcode) == OP_READ_MULTISHOT;
-}
-
-/* Is the process watched that makes requests or takes completions here? */
-static __always_inline bool uring_is_watched(void)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-
-	return state_of(task) || (task->flags & PF_IO_WORKER && state_of(task->group_leader));
 }
 
 /* Is it on what may be a channel? What it is in truth is not looked at, for such a rare thing. */
