@@ -131,7 +131,7 @@ static __always_inline __u32 nowait_of(__u64 req)
 }
 
 /* Both files; what comes in is not the request's own file, but a number in it. */
-static __always_inline void spliced(__u64 req, __u64 out, bool tee, __s64 ret)
+static __always_inline void uring_spliced(__u64 req, __u64 out, bool tee, __s64 ret)
 {
 	__u32 fd = PEEK(struct io_splice, req, splice_fd_in);
 	__u32 how = PEEK(struct io_splice, req, flags);
@@ -168,7 +168,7 @@ struct {
 	__type(value, struct multishot);
 } multishots SEC(".maps");
 
-static __always_inline void tag_of(__u64 req, struct uring_tag *tag)
+static __always_inline void uring_tag_of(__u64 req, struct uring_tag *tag)
 {
 	tag->ring = PEEK_ADDR(struct io_kiocb, req, ctx);
 	tag->user_data = PEEK(struct io_kiocb, req, cqe.user_data);
@@ -182,7 +182,7 @@ static __always_inline __u64 multishot_of(struct uring_tag *tag)
 
 	if (!m)
 		return 0;
-	tag_of(m->req, &now);
+	uring_tag_of(m->req, &now);
 	return now.ring == tag->ring && now.user_data == tag->user_data ? m->req : 0;
 }
 
@@ -197,14 +197,14 @@ static __always_inline void unknown_shot(void)
 }
 
 /* What a recvmsg got. A multishot one counts a header, the name and the control data too. */
-static __always_inline __s64 payload_of(__u64 req, __s64 ret)
+static __always_inline __s64 uring_payload(__u64 req, __s64 ret)
 {
 	struct uring_tag tag;
 	struct multishot *m;
 
 	if (ret <= 0 || !(PEEK(struct io_sr_msg, req, flags) & IORING_RECV_MULTISHOT))
 		return ret;
-	tag_of(req, &tag);
+	uring_tag_of(req, &tag);
 	m = bpf_map_lookup_elem(&multishots, &tag);
 	if (!m || m->req != req)
 		return NO_RESULT;
@@ -229,7 +229,7 @@ static __always_inline void unknown_end(void)
 		lose(LOSS_URING, 1);
 }
 
-static __always_inline void completed(__u64 req, __s64 ret)
+static __always_inline void uring_completed(__u64 req, __s64 ret)
 {
 	__u64 file = PEEK_ADDR(struct io_kiocb, req, file);
 	__u32 does = does_of(req), flags;
@@ -240,7 +240,7 @@ static __always_inline void completed(__u64 req, __s64 ret)
 	if (!file || does == DOES_NOTHING || does == DOES_OPEN)
 		return;
 	if (does == DOES_SPLICE || does == DOES_TEE) {
-		spliced(req, file, does == DOES_TEE, ret);
+		uring_spliced(req, file, does == DOES_TEE, ret);
 		return;
 	}
 	if (!may_be_channel(file))
@@ -256,7 +256,7 @@ static __always_inline void completed(__u64 req, __s64 ret)
 			uring_open(file);
 		return;
 	case DOES_RECVMSG:
-		ret = payload_of(req, ret);
+		ret = uring_payload(req, ret);
 		if (ret == NO_RESULT) {
 			unknown_shot();
 			return;
@@ -308,7 +308,7 @@ static __always_inline __u64 head_of_msg(__u64 req)
 	return RECVMSG_OUT + msg.msg_namelen + msg.msg_controllen;
 }
 
-static __always_inline int submitted(__u64 req)
+static __always_inline int uring_submitted(__u64 req)
 {
 	__u32 does = does_of(req);
 	struct uring_tag tag;
@@ -322,7 +322,7 @@ static __always_inline int submitted(__u64 req)
 		lose(LOSS_URING, 1);
 	if (!is_multishot(req, does) || !uring_is_watched())
 		return 0;
-	tag_of(req, &tag);
+	uring_tag_of(req, &tag);
 	m.req = req;
 	m.head = does == DOES_RECVMSG ? head_of_msg(req) : 0;
 	bpf_map_update_elem(&multishots, &tag, &m, 0);
@@ -332,14 +332,14 @@ static __always_inline int submitted(__u64 req)
 SEC("tp_btf/io_uring_submit_req")
 int on_uring_submit(__u64 *ctx)
 {
-	return submitted(ctx[0]);
+	return uring_submitted(ctx[0]);
 }
 
 /* Its name until Linux 6.2. */
 SEC("tp_btf/io_uring_submit_sqe")
 int on_uring_submit_sqe(__u64 *ctx)
 {
-	return submitted(ctx[0]);
+	return uring_submitted(ctx[0]);
 }
 
 /*
@@ -354,7 +354,7 @@ int on_uring_complete(__u64 *ctx)
 	__s32 ret;
 
 	if (req) {
-		completed(req, PEEK(struct io_kiocb, req, cqe.res));
+		uring_completed(req, PEEK(struct io_kiocb, req, cqe.res));
 		return 0;
 	}
 	tag.ring = ctx[0];
@@ -367,7 +367,7 @@ int on_uring_complete(__u64 *ctx)
 	}
 	req = multishot_of(&tag);
 	if (req)
-		completed(req, ret);
+		uring_completed(req, ret);
 	else
 		unknown_shot();
 	return 0;
