@@ -119,6 +119,37 @@ static __always_inline __u64 uring_fixed_file(__u64 ring, __u32 i)
 	return node ? PEEK(struct io_rsrc_node, node, file_ptr) & URING_FILE_MASK : 0;
 }
 
+/*
+ * Changes whenever the map of that memory may have changed. 0: not known. Linux 6.4 (5e31275cc997,
+ * "mm: add per-VMA lock and helper functions to control it"); a seqcount since 6.13 (eb449bd96954).
+ */
+struct mm_struct___6_4 {
+	int mm_lock_seq;
+} __attribute__((preserve_access_index));
+
+struct mm_seq___6_13 {
+	unsigned int sequence;
+} __attribute__((preserve_access_index));
+
+struct mm_struct___6_13 {
+	struct mm_seq___6_13 mm_lock_seq;
+} __attribute__((preserve_access_index));
+
+static __always_inline __u64 mm_map_version(__u64 mm)
+{
+	struct mm_struct___6_13 *now = (void *)mm;
+	struct mm_struct___6_4 *old = (void *)mm;
+	__u32 seq;
+
+	if (bpf_core_field_exists(now->mm_lock_seq.sequence)) {
+		seq = BPF_CORE_READ(now, mm_lock_seq.sequence);
+		return seq & 1 ? 0 : (__u64)seq << 1 | 1; /* odd: it is being changed */
+	}
+	if (bpf_core_field_exists(old->mm_lock_seq))
+		return (__u64)(__u32)BPF_CORE_READ(old, mm_lock_seq) << 1 | 1;
+	return 0;
+}
+
 #define O_NONBLOCK 04000
 #define S_IFMT 0170000
 #define S_IFIFO 0010000

@@ -67,6 +67,12 @@ int on_switch(void *ctx)
 	return hit();
 }
 
+SEC("tp_btf/sched_waking")
+int on_waking(void *ctx)
+{
+	return hit();
+}
+
 SEC("tp_btf/sched_process_fork")
 int on_fork(void *ctx)
 {

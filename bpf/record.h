@@ -40,6 +40,9 @@ enum mech {
 	MECH_MAX,
 };
 
+/* Where processes wait for each other and nothing else. */
+#define MECHS_SYNC (1U << MECH_SEM | 1U << MECH_FUTEX | 1U << MECH_FILE)
+
 /* Giving roles are even, and what they are answered by is the next one. */
 enum role {
 	ROLE_WRITE = 0,

@@ -40,7 +40,10 @@ static __always_inline bool sops_look(struct sops *s)
 {
 	if (!s->n || s->n > SEMOPM)
 		return false;
-	bpf_loop(s->n, sops_step, s, 0);
+	if (s->n == 1)
+		sops_step(0, s);
+	else
+		bpf_loop(s->n, sops_step, s, 0);
 	return !(s->seen & SOP_UNREADABLE);
 }
 

@@ -84,6 +84,17 @@ struct act {
 #define FD_CACHE 16 /* power of two */
 #define ACTS 2 /* splice has two files */
 
+/* Where the thread waited or woke lately: a set of semaphores, or a word in memory. */
+struct sync_cache {
+	__u64 at; /* the set's id, or the word's address */
+	__u64 mm, seq; /* whose address, and how often that map had changed; the set, 0 */
+	__u32 chan; /* row + 1 */
+	__u32 chan_id;
+	__u32 edge[2]; /* row + 1, by the role's lowest bit; 0: not known */
+};
+
+#define SYNC_CACHE 4 /* power of two */
+
 enum task_flags { TASK_COMPAT = 1, TASK_IO_WORKER = 2 };
 
 /* Uses message queues; is on a CPU, or off it in a call on one; asleep there. See queue.bpf.c. */
@@ -112,6 +123,7 @@ struct task_state {
 	__u32 queue_chan; /* id: asleep there */
 	__u64 to_own; /* inode of the UDP socket that the last one found there; 0: none */
 	struct fd_cache cache[FD_CACHE];
+	struct sync_cache sync[SYNC_CACHE];
 };
 
 /*

@@ -13,25 +13,67 @@
 
 #define NOT_KNOWN (NO_ROOM - 1) /* what memory it is in cannot be seen at this moment */
 
-/* The row of a set; NO_ROW: there is none, or it is not watched. */
-__noinline __u32 sem_row(__u32 id)
+static __always_inline struct sync_cache *sync_slot(struct task_state *ts, __u64 at)
 {
-	__u64 object = sysv_object(SYSV_SEM, id);
-	struct chan_key key = {};
-
-	if (!object || !(cfg.mechs & 1U << MECH_SEM))
-		return NO_ROW;
-	sysv_chan_key(&key, MECH_SEM, id, object);
-	return chan_get(&key, object, ROLE_WAIT, 0);
+	return &ts->sync[(at >> 2 ^ at >> 8) & (SYNC_CACHE - 1)];
 }
 
-/* The row of a word in user memory; NO_ROW: nobody else can have it, or it is not watched. */
-__noinline __u32 futex_row(__u64 addr)
+/* Is that still what the thread knows to be there? A row may be another channel's by now. */
+static __always_inline bool sync_known(const struct sync_cache *s, __u64 at, __u64 mm, __u64 seq)
 {
+	struct chan_row *c = chan_at(s->chan - 1);
+
+	return s->at == at && s->mm == mm && s->seq == seq && s->chan && c && c->id == s->chan_id;
+}
+
+static __always_inline void sync_learn(struct sync_cache *s, __u64 at, __u64 mm, __u64 seq,
+				       __u32 row)
+{
+	struct chan_row *c = chan_at(row);
+
+	s->at = at;
+	s->mm = mm;
+	s->seq = seq;
+	s->chan = c && row < NOT_KNOWN ? row + 1 : 0;
+	s->chan_id = c ? c->id : 0;
+	s->edge[0] = s->edge[1] = 0;
+}
+
+__noinline __u32 sem_look(__u32 id, __u64 object)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	struct chan_key key = {};
+	__u32 row;
+
+	if (!ts)
+		return NO_ROW;
+	sysv_chan_key(&key, MECH_SEM, id, object);
+	row = chan_get(&key, object, ROLE_WAIT, 0);
+	sync_learn(sync_slot(ts, (__u64)id << 2), id, object, 0, row);
+	return row;
+}
+
+/* The row of a set; NO_ROW: there is none, or it is not watched. */
+static __always_inline __u32 sem_row(struct task_state *ts, __u32 id)
+{
+	__u64 object = cfg.mechs & 1U << MECH_SEM ? sysv_object(SYSV_SEM, id) : 0;
+	struct sync_cache *s = sync_slot(ts, (__u64)id << 2);
+
+	if (!object)
+		return NO_ROW;
+	return sync_known(s, id, object, 0) ? s->chan - 1 : sem_look(id, object);
+}
+
+__noinline __u32 futex_look(__u64 addr)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_state *ts = state_of(task);
 	struct futex_place place = { .addr = addr };
 	struct chan_key key = { .mech = MECH_FUTEX };
+	__u64 mm = (__u64)task->mm, seq = mm_map_version(mm);
+	__u32 row;
 
-	if (!(cfg.mechs & 1U << MECH_FUTEX))
+	if (!ts)
 		return NO_ROW;
 	if (futex_find(&place) == -EBUSY)
 		return NOT_KNOWN;
@@ -39,7 +81,21 @@ __noinline __u32 futex_row(__u64 addr)
 		return NO_ROW;
 	inode_key(PEEK_ADDR(struct file, place.file, f_inode), &key);
 	key.word = place.offset / sizeof(__u32);
-	return chan_get(&key, place.file, ROLE_WAIT, 0);
+	row = chan_get(&key, place.file, ROLE_WAIT, 0);
+	/* The version is from before the look: what has changed since is looked at again. */
+	sync_learn(sync_slot(ts, addr), addr, mm, seq, row);
+	return row;
+}
+
+/* The row of a word in user memory; NO_ROW: nobody else can have it, or it is not watched. */
+static __always_inline __u32 futex_row(struct task_state *ts, __u64 addr)
+{
+	__u64 mm = (__u64)bpf_get_current_task_btf()->mm, seq = mm_map_version(mm);
+	struct sync_cache *s = sync_slot(ts, addr);
+
+	if (!(cfg.mechs & 1U << MECH_FUTEX))
+		return NO_ROW;
+	return seq && sync_known(s, addr, mm, seq) ? s->chan - 1 : futex_look(addr);
 }
 
 /* The row of the file behind a descriptor. */
@@ -54,14 +110,24 @@ static __noinline __u32 lock_row(__u32 fd)
 	return chan_get(&key, file, ROLE_LOCK, 0);
 }
 
-/* Acts on the channel in that row, in a role. */
-static __always_inline void sync_act(struct act *a, __u32 row, __u32 role, __u32 flags)
+/* Acts on the channel in that row, in a role. s: where the thread keeps what it knows of it, or NULL. */
+static __always_inline void sync_act(struct act *a, struct sync_cache *s, __u32 row, __u32 role,
+				     __u32 flags)
 {
+	/* Spelled out, see act_on(). */
+	__u32 *known = !s ? NULL : role & 1 ? &s->edge[1] : &s->edge[0];
+
 	a->chan = row + 1;
-	a->edge = edge_row_of(row, 0, role) + 1; /* NO_ROW + 1 is 0 */
 	a->role = role;
 	a->flags = flags;
 	a->file = 0;
+	if (known && s->chan == row + 1 && *known) {
+		a->edge = *known;
+		return;
+	}
+	a->edge = edge_row_of(row, 0, role) + 1; /* NO_ROW + 1 is 0 */
+	if (known && s->chan == row + 1)
+		*known = a->edge;
 }
 
 static __always_inline void no_room(struct task_state *ts)
@@ -78,16 +144,20 @@ static __always_inline bool is_lock(__u32 kind)
 /* What a call that may sleep waits for; NO_ROW: nothing that is watched. */
 __noinline __u32 sync_row(__u32 kind)
 {
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct task_state *ts = state_of(task);
 
+	if (!ts)
+		return NO_ROW;
 	switch (kind) {
 	case KIND_semop:
 	case KIND_semtimedop:
-		return sem_row(call_arg(regs, 0));
+		return sem_row(ts, call_arg(regs, 0));
 	case KIND_futex:
 		if (futex_is_private(regs) || !futex_op_is(regs, FUTEX_WAITS))
 			return NO_ROW;
-		return futex_row(call_arg(regs, 0));
+		return futex_row(ts, call_arg(regs, 0));
 	case KIND_flock:
 	case KIND_lock:
 		return lock_row(call_arg(regs, 0));
@@ -99,13 +169,14 @@ __noinline __u32 sync_row(__u32 kind)
 int sync_sleeps(__u32 kind)
 {
 	struct task_state *ts = state_of(bpf_get_current_task_btf());
-	__u32 row = sync_row(kind);
+	__u32 row;
 
 	if (!ts)
 		return 0;
+	row = sync_row(kind);
 	ts->acts[0].edge = ts->acts[1].edge = 0;
 	if (row < NOT_KNOWN)
-		sync_act(&ts->acts[0], row, is_lock(kind) ? ROLE_LOCK : ROLE_WAIT, 0);
+		sync_act(&ts->acts[0], NULL, row, is_lock(kind) ? ROLE_LOCK : ROLE_WAIT, 0);
 	return 0;
 }
 
@@ -139,13 +210,15 @@ static __always_inline void sync_flow(struct task_state *ts, struct act *a, long
 static __always_inline int semop(struct pt_regs *regs, long ret, bool timed)
 {
 	struct sops sops = { .at = call_arg(regs, 1), .n = call_arg(regs, 2) };
+	__u32 id = call_arg(regs, 0), row, flags;
+	struct sync_cache *s;
 	struct call c;
-	__u32 row, flags;
 
 	if (!call_begin(&c, regs))
 		return 0;
 	/* If it slept, the set may be gone by now. */
-	row = c.noted ? c.a->chan - 1 : sem_row(call_arg(regs, 0));
+	row = c.noted ? c.a->chan - 1 : sem_row(c.ts, id);
+	s = sync_slot(c.ts, (__u64)id << 2);
 	if (row == NO_ROOM)
 		no_room(c.ts);
 	if (row >= NO_ROOM || !sops_look(&sops))
@@ -155,7 +228,7 @@ static __always_inline int semop(struct pt_regs *regs, long ret, bool timed)
 	call_done(&c);
 	if (sops.seen & SOP_WAIT) {
 		if (!c.noted)
-			sync_act(c.a, row, ROLE_WAIT, 0);
+			sync_act(c.a, s, row, ROLE_WAIT, 0);
 		c.a->flags |= flags;
 		sync_end(c.a, ret, c.ts->slept[0]);
 		sync_flow(c.ts, c.a, ret);
@@ -163,7 +236,7 @@ static __always_inline int semop(struct pt_regs *regs, long ret, bool timed)
 	if (sops.seen & SOP_WAKE) {
 		if (sops.seen & SOP_WAIT)
 			c.ts->seen++; /* one call, but one in each role */
-		sync_act(c.b, row, ROLE_WAKE, flags);
+		sync_act(c.b, s, row, ROLE_WAKE, flags);
 		sync_end(c.b, ret, 0);
 	}
 out:
@@ -181,13 +254,13 @@ static __always_inline int semctl(struct pt_regs *regs, long ret)
 		return 0;
 	if (!call_begin(&c, regs))
 		return 0;
-	row = sem_row(call_arg(regs, 0));
+	row = sem_row(c.ts, call_arg(regs, 0));
 	if (row == NO_ROOM)
 		no_room(c.ts);
 	if (row >= NO_ROOM)
 		return 0;
 	call_done(&c);
-	sync_act(c.a, row, ROLE_WAKE, 0);
+	sync_act(c.a, NULL, row, ROLE_WAKE, 0);
 	sync_end(c.a, ret, 0);
 	return 0;
 }
@@ -216,12 +289,12 @@ static __always_inline void futex_not_counted(struct task_state *ts, __u32 row)
 	}
 }
 
-static __always_inline void futex_wakes(struct call *c, struct act *a, __u32 row,
+static __always_inline void futex_wakes(struct call *c, struct act *a, __u64 addr, __u32 row,
 					struct pt_regs *regs, long ret)
 {
 	struct edge_row *e;
 
-	sync_act(a, row, ROLE_WAKE, 0);
+	sync_act(a, sync_slot(c->ts, addr), row, ROLE_WAKE, 0);
 	sync_end(a, ret, c->ts->slept[0]);
 	e = edge_at(a->edge - 1);
 	if (ret > 0 && a->edge && e)
@@ -239,32 +312,33 @@ static __always_inline __u32 futex_wait_flags(struct pt_regs *regs)
 /* Of an operation on two words, the other one. */
 static __always_inline void futex_second(struct call *c, struct pt_regs *regs, long ret)
 {
-	__u32 row = futex_row(call_arg(regs, 4));
+	__u32 row = futex_row(c->ts, call_arg(regs, 4));
 
 	futex_not_counted(c->ts, row);
 	if (row >= NOT_KNOWN)
 		return;
 	c->ts->seen++;
-	futex_wakes(c, c->b, row, regs, ret);
+	futex_wakes(c, c->b, call_arg(regs, 4), row, regs, ret);
 }
 
 static __always_inline int futex(struct pt_regs *regs, long ret)
 {
 	bool waits = futex_op_is(regs, FUTEX_WAITS);
+	__u64 addr = call_arg(regs, 0);
 	struct call c;
 	__u32 row;
 
 	if ((!waits && !futex_op_is(regs, FUTEX_WAKES)) || !call_begin(&c, regs))
 		return 0;
-	row = c.noted ? c.a->chan - 1 : futex_row(call_arg(regs, 0));
+	row = c.noted ? c.a->chan - 1 : futex_row(c.ts, addr);
 	futex_not_counted(c.ts, row);
 	if (row < NOT_KNOWN) {
 		call_done(&c);
 		if (!waits) {
-			futex_wakes(&c, c.a, row, regs, ret);
+			futex_wakes(&c, c.a, addr, row, regs, ret);
 		} else {
 			if (!c.noted)
-				sync_act(c.a, row, ROLE_WAIT, 0);
+				sync_act(c.a, sync_slot(c.ts, addr), row, ROLE_WAIT, 0);
 			c.a->flags |= futex_wait_flags(regs);
 			sync_end(c.a, ret, c.ts->slept[0]);
 			/* Woken before it could sleep, so that nobody saw by whom. */
@@ -294,7 +368,7 @@ static __always_inline int lock(struct pt_regs *regs, __u32 kind, long ret)
 	if (row < NO_ROOM) {
 		call_done(&c);
 		if (!c.noted)
-			sync_act(c.a, row, ROLE_LOCK, 0);
+			sync_act(c.a, NULL, row, ROLE_LOCK, 0);
 		if (!lock_waits(regs, kind))
 			c.a->flags |= ACT_NONBLOCK;
 		sync_end(c.a, ret, c.ts->slept[0]);
@@ -307,6 +381,8 @@ static __always_inline int lock(struct pt_regs *regs, __u32 kind, long ret)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_sync, struct pt_regs *regs, long ret)
 {
+	struct task_state *ts;
+
 	switch (kind_of(regs)) {
 	case KIND_semop:
 		return semop(regs, ret, false);
@@ -321,8 +397,9 @@ int BPF_PROG(on_sync, struct pt_regs *regs, long ret)
 	case KIND_fcntl:
 		return lock(regs, KIND_lock, ret);
 	case KIND_semget:
-		if (ret >= 0 && state_of(bpf_get_current_task_btf()))
-			sem_row(ret);
+		ts = state_of(bpf_get_current_task_btf());
+		if (ret >= 0 && ts)
+			sem_row(ts, ret);
 		return 0;
 	}
 	return 0;
@@ -373,14 +450,18 @@ static __always_inline __u32 waits_in(struct pt_regs *regs)
 SEC("tp_btf/sched_waking")
 int BPF_PROG(sched_waking, struct task_struct *task)
 {
-	struct task_state *ts = state_of(task), *mine;
+	struct task_state *ts, *mine;
 	struct task_struct *current;
 	__u32 waits;
 
-	if (!ts || !(task->__state & TASK_INTERRUPTIBLE))
+	if (!(task->__state & TASK_INTERRUPTIBLE))
 		return 0;
+	/* This is the cheapest look at what nearly all are not. */
 	waits = waits_in((struct pt_regs *)bpf_task_pt_regs(task));
 	if (waits == KIND_none)
+		return 0;
+	ts = state_of(task);
+	if (!ts)
 		return 0;
 	current = bpf_get_current_task_btf();
 	if (!may_wake(current, waits)) {

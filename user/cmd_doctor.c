@@ -274,6 +274,12 @@ static const struct feature features[] = {
 		.how = "a kernel with CONFIG_BPF_EVENTS and BTF",
 	},
 	{
+		.name = "scheduler tracepoint (sched_waking)",
+		.probe = { .prog = "on_waking" },
+		.without = "who wakes whom at semaphores, futexes and locks stays unknown",
+		.how = "a kernel with CONFIG_BPF_EVENTS and BTF",
+	},
+	{
 		.name = "bounded loops (bpf_loop)",
 		.needed = true,
 		.probe = { .prog = "loops" },

@@ -310,7 +310,7 @@ static bool is_queue(const struct chan_row *c)
 /* Does the kernel side say whose bytes they were? */
 static bool has_flows(const struct chan_row *c)
 {
-	return c->ledger || is_queue(c) ||
+	return c->ledger || is_queue(c) || mech__get(c->key.mech)->flows == FLOWS_ROWS ||
 	       (c->key.mech == MECH_UNIX && !(c->flags & CHAN_TWO_ENDS));
 }
 
@@ -361,6 +361,14 @@ static void take_off_index(struct tracer *t, uint32_t row)
 		bpf_map_delete_elem(fd, &t->chans[row].key);
 }
 
+/* No table of open files tells who has it: it stays as long as somebody lives who has used it. */
+static bool lives_by_use(const struct chan_row *c)
+{
+	const struct mech_desc *m = mech__get(c->key.mech);
+
+	return m->flows == FLOWS_ROWS && m->measured == IN_OPS;
+}
+
 static void sweep(struct tracer *t)
 {
 	uint32_t nr = used(t, TABLE_CHANS), i;
@@ -370,9 +378,13 @@ static void sweep(struct tracer *t)
 		free(busy);
 		return;
 	}
-	for (i = 0; i < used(t, TABLE_EDGES); i++)
-		if (t->edges[i].proc && t->edges[i].blocked_since && t->edges[i].chan_row < nr)
-			busy[t->edges[i].chan_row] = 1;
+	for (i = 0; i < used(t, TABLE_EDGES); i++) {
+		const struct edge_row *e = &t->edges[i];
+
+		if (e->proc && e->chan_row < nr &&
+		    (e->blocked_since || lives_by_use(&t->chans[e->chan_row])))
+			busy[e->chan_row] = 1;
+	}
 	for (i = 0; i < nr; i++)
 		if (t->chans[i].id && is_queue(&t->chans[i]) && !busy[i])
 			busy[i] = queues__exists(&t->chans[i]);

@@ -247,6 +247,9 @@ static void pick_programs(struct tracer *t)
 		if (handlers[i])
 			bpf_program__set_autoattach(
 				bpf_object__find_program_by_name(t->skel->obj, handlers[i]), false);
+	/* Each wake-up passes here. */
+	if (!(t->opts.mechs & MECHS_SYNC))
+		bpf_program__set_autoload(t->skel->progs.sched_waking, false);
 	if (!(t->opts.scope & SCOPE_CGROUP))
 		bpf_program__set_autoload(t->skel->progs.on_move, false);
 }
