@@ -131,7 +131,6 @@ static __always_inline void queue_join(struct task_state *ts)
 		return;
 	queue_put_slot((__u64)bpf_task_pt_regs(bpf_get_current_task_btf()));
 	ts->queue |= QUEUE_USER | QUEUE_ON;
-	__sync_fetch_and_add(&en->queues_on, 1);
 	en->queue_users = 1;
 }
 
@@ -147,7 +146,6 @@ static __noinline int queue_runs(struct task_state *ts, __u64 regs)
 	queue_put_slot(ts && ts->queue ? regs : 0);
 	if (!en || !ts || !ts->queue || ts->queue & QUEUE_ON)
 		return 0;
-	__sync_fetch_and_add(&en->queues_on, 1);
 	if (ts->queue & QUEUE_OFF)
 		__sync_fetch_and_add(&en->queues_off, -1);
 	if (ts->queue & QUEUE_ASLEEP) {
@@ -177,7 +175,6 @@ static __always_inline void queue_leaves(struct task_state *ts, bool in_call, __
 		ts->queue |= QUEUE_OFF;
 		__sync_fetch_and_add(&en->queues_off, 1);
 	}
-	__sync_fetch_and_add(&en->queues_on, -1);
 }
 
 static __noinline int queue_stops(struct task_state *ts)
@@ -439,7 +436,8 @@ int queue_enter(void)
 		return 0;
 	}
 lost:
-	lose(LOSS_NO_LEDGER, 1);
+	if (!st || !st->strangers)
+		lose(LOSS_NO_LEDGER, 1);
 	if (st)
 		queue_lost(op, st);
 	return 0;

@@ -49,8 +49,7 @@ struct engine {
 	__u64 jiffies, ktime; /* taken together, to turn jiffies into time */
 	__u64 loss[LOSS_MAX];
 	__u32 queue_users; /* there are any */
-	__u32 queues_on, queues_off; /* threads: enum queue_use */
-	__u32 _pad;
+	__u32 queues_off; /* threads: QUEUE_OFF */
 };
 
 struct edge_key {

@@ -254,6 +254,11 @@ static int put_chan_node(FILE *f, const struct gchan *c)
 		fprintf(f, "\\nholds %s", human__exact(n, c->row.capacity));
 	if (c->row.capacity)
 		fprintf(f, ", at most %s were in it", human__exact(n, c->row.highwater));
+	if (c->row.capacity_messages)
+		fprintf(f, "\\n%llu messages, at most %llu", c->row.capacity_messages,
+			c->row.highwater_messages);
+	if (m->in_ipcns && c->row.sysv_key)
+		fprintf(f, "\\nkey 0x%08x", (uint32_t)c->row.sysv_key);
 	fprintf(f,
 		"\" shape=ellipse style=\"filled,%s\" fillcolor=white color=\"%s\" fontcolor=\"%s\"",
 		m->style, m->color, m->color);
