@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Bounded memory. Dead processes rest for a second, for their last records may come late. Then those
- * without edges are dropped, and the others wait in line; beyond the limit the one that ended
+ * without edges and children are dropped, and the others wait in line; beyond the limit the one that ended
  * longest ago becomes part of a group node, one for each (comm, exe, uid). A channel that is gone,
  * with only groups left on it, has its flows resolved and becomes part of a group channel, one for
  * each (mechanism, {(role, end, group)}); so do those that are gone longest if too many are whose ends live
@@ -446,12 +446,39 @@ static int rename_flows(struct graph *g, struct chan *c, struct proc *p, struct 
 	return err;
 }
 
+/* It is in the graph as a child of its parent, which stays as long as that. */
+void fold_child(struct graph *g, struct proc *p)
+{
+	struct proc *up = map__get(&g->priv->proc_map, p->p.parent_key, 0);
+
+	if (p->is_child || !up || up == p)
+		return;
+	p->is_child = true;
+	up->children++;
+}
+
+static bool is_of_use(const struct proc *p)
+{
+	return p->children || !list__empty(&p->edges) || !list__empty(&p->given) ||
+	       !list__empty(&p->taken);
+}
+
+/* With it go those that stayed only as its ancestors. */
 static int leave(struct graph *g, struct proc *p)
 {
-	int err = memo_set(&g->priv->parents, p->p.key, p->p.parent_key);
+	int err = 0;
 
-	if (!err)
-		graph_free_proc(g, p);
+	while (p && !err) {
+		struct proc *up =
+			p->is_child ? map__get(&g->priv->proc_map, p->p.parent_key, 0) : NULL;
+
+		err = memo_set(&g->priv->parents, p->p.key, p->p.parent_key);
+		if (!err)
+			graph_free_proc(g, p);
+		if (up)
+			up->children--;
+		p = up && up->ended && !is_of_use(up) ? up : NULL;
+	}
 	return err;
 }
 
@@ -516,7 +543,7 @@ static int end_rest(struct graph *g)
 	struct proc *p = list_entry(priv->resting.next, struct proc, aged);
 
 	fold_forget(g, p);
-	if (list__empty(&p->edges) && list__empty(&p->given) && list__empty(&p->taken))
+	if (!is_of_use(p))
 		return leave(g, p);
 	p->ended = true;
 	list__add_tail(&priv->ended, &p->aged);

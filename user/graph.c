@@ -293,6 +293,8 @@ static int handle_proc(struct graph *g, const struct rec_proc *rec)
 	if (p->p.folded) /* it is counted already */
 		return 0;
 	err = fill_proc(p, &rec->row);
+	if (!err)
+		fold_child(g, p);
 	if (!err && (p->p.flags & PROC_DEAD))
 		err = fold_died(g, p, rec->h.time);
 	return err;

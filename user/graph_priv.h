@@ -15,6 +15,8 @@ struct proc {
 	uint32_t ppid;
 	bool has_row;
 	bool needed;
+	size_t children; /* that are still in the graph */
+	bool is_child; /* and counts there */
 	struct list edges; /* edge.by_proc */
 	struct list given, taken; /* ledger_row.by_from, by_to */
 	struct list all; /* in graph_priv.procs */
@@ -164,6 +166,7 @@ void classify_chan(struct graph *g, struct chan *c);
 /* fold.c */
 int fold_died(struct graph *g, struct proc *p, uint64_t now);
 void fold_forget(struct graph *g, struct proc *p);
+void fold_child(struct graph *g, struct proc *p);
 struct proc *fold_find_proc(struct graph *g, uint32_t key);
 struct chan *fold_find_chan(const struct graph *g, uint32_t key);
 int fold_chan_if_done(struct graph *g, struct chan *c);

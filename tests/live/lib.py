@@ -262,6 +262,24 @@ class Graph:
         except (ValueError, UnicodeDecodeError) as e:
             raise Failure("%s is not JSON: %s" % (os.path.basename(path), e))
 
+    def part_of(self, pid):
+        """What that process and its descendants did, as a graph of its own."""
+        inside = {p["id"] for p in self.procs.values() if p["pid"] == pid}
+        waiting = list(self.procs.values())
+        while True:
+            found = [p for p in waiting if p["parent"] in inside]
+            if not found:
+                break
+            inside.update(p["id"] for p in found)
+            waiting = [p for p in waiting if p["id"] not in inside]
+        data = dict(self.data)
+        data["processes"] = [p for p in self.data["processes"] if p["id"] in inside]
+        data["edges"] = [e for e in self.edges if e["process"] in inside]
+        chans = {e["channel"] for e in data["edges"]}
+        data["channels"] = [c for c in self.data["channels"] if c["id"] in chans]
+        data["flows"] = [f for f in self.flows if f["from"] in inside or f["to"] in inside]
+        return Graph(data)
+
     def drop_channels(self, ids):
         for i in ids:
             del self.chans[i]

@@ -86,6 +86,9 @@ def main():
     if not tests:
         print("run.py: no test matches " + " ".join(options.only), file=sys.stderr)
         return 1
+    for _, function in tests:
+        if hasattr(function, "select"):  # one of several that share a trace
+            function.select()
     verdicts = [run_one(i, *t) for i, t in enumerate(tests, 1)]
     print("%d passed, %d failed, %d skipped" % tuple(
         verdicts.count(v) for v in ("ok", "not", "skip")))
