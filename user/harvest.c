@@ -153,6 +153,11 @@ static void emit_lost(struct tracer *t)
 
 static void say_edge(struct tracer *t, const struct edge_row *e)
 {
+	const uint32_t mech = t->chans[e->chan_row].key.mech;
+
+	/* What a datagram socket gets may come over another channel than it was seen to wait for. */
+	if (mech == MECH_UDP && !calls_of(e) && !e->blocked_ops)
+		return;
 	if (!(t->chan_state[e->chan_row] & CHAN_SAID) && t->chans[e->chan_row].id == e->chan)
 		emit_chan(t, e->chan_row);
 	emit_edge(t, e);

@@ -461,6 +461,8 @@ static void write_chans(struct json *j)
 		if (c->unordered)
 			json__true(j, "unordered");
 		json__num(j, "leftover", c->leftover);
+		if (c->any_ino)
+			json__true(j, "any_ino");
 		if (c->two_ends)
 			write_ends(j, c);
 		if (c->capacity_messages != UNKNOWN)

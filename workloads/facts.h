@@ -54,6 +54,7 @@ struct chan {
 	uint64_t ends[2]; /* of a connection: the inodes of its sockets */
 	uint32_t two_ends;
 	uint32_t to_all; /* every reader gets all of it */
+	uint32_t any_ino; /* it is known by its label alone */
 	uint32_t tag; /* the workload's own */
 	char label[64]; /* what it is called, without a path */
 	int64_t key; /* System V; UNKNOWN: none */

@@ -233,7 +233,8 @@ class Comparison:
             return sorted(e["ino"] or 0 for e in chan["ends"]) == sorted(
                 e["ino"] for e in fact["ends"])
         if not fact["ino"] and fact.get("label"):
-            return chan["name"] == fact["label"] and not chan["ino"]
+            return chan["name"] == fact["label"] and (
+                "any_ino" in fact or not chan["ino"])
         if chan["ino"] != fact["ino"]:
             return False
         if "ns" in fact:

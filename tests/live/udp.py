@@ -9,6 +9,9 @@ VARIANTS = {
     "udp-nobody": ["", "family=v6"],
     "udp-odd": ["", "connected=1 peeks=0 family=v6"],
     "udp-batch": ["", "batch=64 family=v6"],
+    "udp-chat": ["", "senders=3", "broadcast=1", "members=20 rounds=3"],
+    "udp-reuseport": ["", "workers=2"],
+    "udp-two-ns": [""],
 }
 
 register("udp-", VARIANTS)
