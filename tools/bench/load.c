@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What the measured program does. */
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -14,6 +17,7 @@
 #include "bench.h"
 
 static int own[2]; /* a pipe of which the worker has both ends */
+static int unix_ends[2], tcp_ends[2]; /* connections, the same */
 static int to_echo[2][2], from_echo[2][2];
 static int zero_fd, other_cpu;
 
@@ -59,6 +63,46 @@ static double load_pingpong1(unsigned int ops)
 static double load_pingpong2(unsigned int ops)
 {
 	return other_cpu < 0 ? -1 : pingpong(1, ops);
+}
+
+/* Both ends are the worker's: nobody sleeps. */
+static double round_trip(const int ends[2], unsigned int ops)
+{
+	char c = 0;
+	double t = now_ns();
+
+	for (unsigned int i = 0; i < ops; i++)
+		must(write(ends[0], &c, 1) == 1 && read(ends[1], &c, 1) == 1 &&
+		     write(ends[1], &c, 1) == 1 && read(ends[0], &c, 1) == 1);
+	return (now_ns() - t) / ops;
+}
+
+static double load_unix(unsigned int ops)
+{
+	return round_trip(unix_ends, ops);
+}
+
+static double load_tcp(unsigned int ops)
+{
+	return round_trip(tcp_ends, ops);
+}
+
+static bool connect_tcp(int ends[2])
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+	socklen_t len = sizeof(a);
+
+	if (listener < 0 || bind(listener, (struct sockaddr *)&a, sizeof(a)) ||
+	    listen(listener, 1) || getsockname(listener, (struct sockaddr *)&a, &len))
+		return false;
+	ends[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (ends[0] < 0 || connect(ends[0], (struct sockaddr *)&a, sizeof(a)))
+		return false;
+	ends[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	close(listener);
+	return ends[1] >= 0 && !setsockopt(ends[0], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) &&
+	       !setsockopt(ends[1], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 }
 
 static double load_getppid(unsigned int ops)
@@ -154,6 +198,10 @@ const struct load loads[LOAD_MAX] = {
 	LOAD("pingpong-2", "round trip over two pipes, two processes on two cores", 100, 4, 2, 0,
 	     load_pingpong2),
 	LOAD("getppid", "getppid: does nothing", 2000, 1, 0, 0, load_getppid),
+	LOAD("unix", "1-byte round trip over a socketpair, in one process", 1000, 4, 4, 0,
+	     load_unix),
+	LOAD("tcp", "1-byte round trip over a loopback connection, in one process", 200, 4, 4, 0,
+	     load_tcp),
 	LOAD("zero", "1-byte read of /dev/zero: a read, but no IPC", 2000, 1, 1, 0, load_zero),
 	LOAD("file", "open and close of a regular file", 1000, 2, 0, 0, load_file),
 	LOAD("fork", "fork, exit and wait", 20, 0, 0, 0, load_fork),
@@ -244,6 +292,8 @@ int worker__start(struct worker *w)
 
 	choose_cpus(&cpu, &other_cpu);
 	zero_fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, unix_ends) || !connect_tcp(tcp_ends))
+		return -1;
 	if (zero_fd < 0 || pipe2(own, O_CLOEXEC) || pipe2(ask, O_CLOEXEC) ||
 	    pipe2(answer, O_CLOEXEC))
 		return -1;
@@ -286,7 +336,9 @@ double worker__run(struct worker *w, enum load_id load, unsigned int ops)
 	if (!loads[load].seldom)
 		ops += WARM_UP(ops);
 	w->calls += (long long)loads[load].rw * ops + 2;
-	w->piped += (load == LOAD_ZERO ? 0 : (long long)loads[load].rw * ops) + 2;
+	if (load != LOAD_ZERO && load != LOAD_UNIX && load != LOAD_TCP)
+		w->piped += (long long)loads[load].rw * ops;
+	w->piped += 2;
 	w->bytes += (long long)loads[load].rw * ops + sizeof(req) + sizeof(ns);
 	return ns;
 }

@@ -20,10 +20,8 @@ static const struct {
 	enum load_id load;
 	double limit;
 } limits[] = {
-	{ LOAD_PIPE, LIMIT_PIPE },
-	{ LOAD_GETPPID, LIMIT_OTHER },
-	{ LOAD_ZERO, LIMIT_OTHER },
-	{ LOAD_FILE, LIMIT_OTHER },
+	{ LOAD_PIPE, LIMIT_PIPE },     { LOAD_UNIX, LIMIT_PIPE },  { LOAD_TCP, LIMIT_PIPE },
+	{ LOAD_GETPPID, LIMIT_OTHER }, { LOAD_ZERO, LIMIT_OTHER }, { LOAD_FILE, LIMIT_OTHER },
 };
 
 static const char *const json_names[VAR_MAX] = {
