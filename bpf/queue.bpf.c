@@ -9,6 +9,10 @@
  * is exact only if at neither return anybody else could be in such a call: every other thread that
  * uses queues has made another call since, or is asleep in this one and unserved. The numbers of
  * messages that there are and that there should be tell of senders and receivers not watched.
+ *
+ * For such types the kernel is asked more, as soon as there is one: a message is allocated by who
+ * sends it and freed by who receives it. That hangs on every kmalloc() and kfree() of the machine, so
+ * it is done only then.
  */
 #include "call.bpf.h"
 #include "chan.bpf.h"
@@ -75,6 +79,20 @@ struct {
 	__type(key, struct tag_flow);
 	__type(value, struct flow_val);
 } queue_flows SEC(".maps");
+
+/* Messages on their way, by address. Whatever else is allocated in such a call is forgotten in time. */
+struct message_val {
+	__u64 time; /* 0: not yet sent */
+	__u32 proc;
+	__u32 first; /* of what the call allocated: not a further page of it, say */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, struct message_val);
+} messages SEC(".maps");
 
 /* The thread that uses queues and is on that CPU, by its registers. */
 struct {
@@ -321,6 +339,13 @@ static __noinline int queue_sleeps(struct task_state *ts, __u32 kind, __u32 id)
 
 /* --- who sent what --- */
 
+/* What was seen of messages in this call is of no use, or has been used. */
+static __always_inline void queue_forget(struct task_state *ts)
+{
+	ts->message = 0;
+	ts->message_from = 0;
+}
+
 static __always_inline void queue_credit(struct queue_op *op, __u32 from, __u32 to, __u64 bytes)
 {
 	flow_add(op->key.tag.chan, from, to, bytes);
@@ -411,6 +436,7 @@ static __always_inline void queue_match(struct queue_op *op, struct queue_state 
 int queue_enter(void)
 {
 	struct queue_op *op = the_op();
+	struct engine *en = the_engine();
 	struct queue_state *st;
 	struct entry_val *e;
 	struct tag_val *t;
@@ -422,6 +448,8 @@ int queue_enter(void)
 	if (!st || !t)
 		goto lost;
 	note_user(op->write ? &t->sender : &t->receiver, op->entry.proc);
+	if (t->sender == PROC_SHARED && t->receiver == PROC_SHARED && en)
+		en->queue_crowd = 1;
 	op->key.number = __sync_fetch_and_add(op->write ? &t->sent : &t->received, 1);
 	e = bpf_map_lookup_elem(&queue_entries, &op->key);
 	if (!e) {
@@ -546,6 +574,97 @@ static __always_inline bool queue_is_quiet(struct queue_op *op, struct queue_sta
 	return !queue_busy_cpus();
 }
 
+static __always_inline bool queue_is_crowded(void)
+{
+	struct engine *en = the_engine();
+
+	return en && en->queue_crowd;
+}
+
+static __always_inline __u32 kind_in_progress(void)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+
+	return kind_of(regs);
+}
+
+SEC("tp_btf/kmalloc")
+int BPF_PROG(message_made, unsigned long site, const void *ptr)
+{
+	__u32 kind = kind_in_progress();
+	struct message_val val = {};
+	struct task_state *ts;
+	__u64 addr = (__u64)ptr;
+
+	if (kind != KIND_msgsnd && kind != KIND_mq_send)
+		return 0;
+	ts = state_of(bpf_get_current_task_btf());
+	if (!ts || call_is_compat(bpf_get_current_task_btf()))
+		return 0;
+	val.proc = ts->proc_id;
+	val.first = !ts->message;
+	if (val.first)
+		ts->message = addr;
+	bpf_map_update_elem(&messages, &addr, &val, 0);
+	return 0;
+}
+
+SEC("tp_btf/kfree")
+int BPF_PROG(message_freed, unsigned long site, const void *ptr)
+{
+	__u32 kind = kind_in_progress();
+	struct message_val *val;
+	struct task_state *ts;
+	__u64 addr = (__u64)ptr;
+
+	if (kind != KIND_msgrcv && kind != KIND_mq_receive)
+		return 0;
+	val = bpf_map_lookup_elem(&messages, &addr);
+	ts = val ? state_of(bpf_get_current_task_btf()) : NULL;
+	if (!ts)
+		return 0;
+	if (val->first) {
+		ts->message_from = val->proc;
+		ts->message_time = val->time;
+		ts->message_tag = PEEK(struct msg_msg, addr, m_type);
+		ts->message_size = PEEK(struct msg_msg, addr, m_ts);
+	}
+	bpf_map_delete_elem(&messages, &addr);
+	return 0;
+}
+
+/* A message whose sender is known for sure. False: look it up by its number. */
+static __always_inline bool queue_knows(struct queue_op *op)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	struct message_val *val;
+	struct chan_row *c;
+	__u64 addr, size;
+	__u32 from;
+
+	if (!ts || !queue_is_crowded())
+		return false;
+	addr = ts->message;
+	size = ts->message_size;
+	from = ts->message_from;
+	queue_forget(ts);
+	if (op->write) {
+		val = addr ? bpf_map_lookup_elem(&messages, &addr) : NULL;
+		if (val)
+			val->time = op->entry.time;
+		return addr;
+	}
+	if (!from || size < op->entry.size || (!op->no_tag && ts->message_tag != op->key.tag.tag))
+		return false;
+	c = chan_at(op->chan);
+	if (c) {
+		__sync_fetch_and_add(&c->truncated_bytes, size - op->entry.size);
+		note_queued(c, ts->message_time);
+	}
+	queue_credit(op, from, op->entry.proc, op->entry.size);
+	return true;
+}
+
 /* A message was sent or received. */
 int queue_settle(void)
 {
@@ -566,9 +685,12 @@ int queue_settle(void)
 	op->key.tag.epoch = st->epoch;
 	if (op->posix && op->no_tag)
 		queue_pick_prio();
+	if (queue_knows(op))
+		return 0;
 	if (quiet && !op->write && !st->strangers && (op->no_tag || queue_is_foreign(op))) {
 		__sync_fetch_and_add(&st->pending, 1);
-		queue_credit(op, PROC_OUTSIDE, op->entry.proc, op->entry.size);
+		queue_credit(op, queue_is_crowded() ? PROC_SHARED : PROC_OUTSIDE, op->entry.proc,
+			     op->entry.size);
 		return 0;
 	}
 	if (quiet && pending != op->now.messages)
@@ -673,8 +795,10 @@ static __always_inline int queue_call(struct call *c, struct pt_regs *regs, __u3
 
 	if (!c->noted)
 		queue_act(kind, id);
-	if (!c->a->edge)
+	if (!c->a->edge) {
+		queue_forget(c->ts);
 		return 0;
+	}
 	if (kind == KIND_msgsnd)
 		flags = call_arg(regs, 3);
 	if (kind == KIND_msgrcv)
@@ -687,8 +811,10 @@ static __always_inline int queue_call(struct call *c, struct pt_regs *regs, __u3
 		n = call_arg(regs, 2);
 	call_done(c);
 	act_end(c->a, c->ts, n, c->ts->slept[0]);
-	if (ret < 0 || c->a->flags & ACT_PEEK)
+	if (ret < 0 || c->a->flags & ACT_PEEK) {
+		queue_forget(c->ts);
 		return 0;
+	}
 	return queue_moved(kind, id, tag_of_call(regs, kind), n);
 }
 

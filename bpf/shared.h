@@ -49,7 +49,9 @@ struct engine {
 	__u64 jiffies, ktime; /* taken together, to turn jiffies into time */
 	__u64 loss[LOSS_MAX];
 	__u32 queue_users; /* there are any */
+	__u32 queue_crowd; /* some type has several senders and several receivers */
 	__u32 queues_off; /* threads: QUEUE_OFF */
+	__u32 _pad;
 };
 
 struct edge_key {
@@ -121,6 +123,11 @@ struct task_state {
 	__u32 queue; /* enum queue_use */
 	__u32 queue_chan; /* id: asleep there */
 	__u64 to_own; /* inode of the UDP socket that the last one found there; 0: none */
+	__u64 message; /* the one that the call sends: its address */
+	__u32 message_from; /* who sent the one that it received; 0: not known */
+	__u32 _pad3;
+	__s64 message_tag;
+	__u64 message_size, message_time;
 	struct fd_cache cache[FD_CACHE];
 	struct sync_cache sync[SYNC_CACHE];
 };

@@ -250,6 +250,8 @@ static void pick_programs(struct tracer *t)
 	/* Each wake-up passes here. */
 	if (!(t->opts.mechs & MECHS_SYNC))
 		bpf_program__set_autoload(t->skel->progs.sched_waking, false);
+	bpf_program__set_autoattach(t->skel->progs.message_made, false);
+	bpf_program__set_autoattach(t->skel->progs.message_freed, false);
 	if (!(t->opts.scope & SCOPE_CGROUP))
 		bpf_program__set_autoload(t->skel->progs.on_move, false);
 }
@@ -364,9 +366,21 @@ void tracer__consume(struct tracer *t)
 	ring_buffer__consume(t->ring);
 }
 
+/* Costly for all of the machine, so only when it tells something: see queue.bpf.c. */
+static void watch_messages(struct tracer *t)
+{
+	if (!t->engine->queue_crowd || t->watches_messages)
+		return;
+	t->watches_messages = true;
+	t->skel->links.message_freed = bpf_program__attach(t->skel->progs.message_freed);
+	if (t->skel->links.message_freed)
+		t->skel->links.message_made = bpf_program__attach(t->skel->progs.message_made);
+}
+
 size_t tracer__tick(struct tracer *t)
 {
 	tracer__consume(t);
+	watch_messages(t);
 	if (t->engine->rescan) {
 		t->engine->rescan = 0;
 		snapshot__tasks(t);

@@ -47,6 +47,7 @@ struct tracer {
 	uint64_t last_sweep;
 	uint64_t *cgroups; /* ids whose paths were emitted */
 	size_t nr_cgroups;
+	bool watches_messages; /* all messages, by their addresses */
 	bool detached;
 };
 

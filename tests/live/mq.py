@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """POSIX message queues: every workload against its facts."""
-from facts import register
-from lib import PYTHON, check_equal, test
+from facts import register, trace_workload
+from lib import PYTHON, check, check_equal, pick, test
 from queues import CALLS
 
 VARIANTS = {
@@ -27,6 +27,14 @@ register("mq-", VARIANTS)
 
 def script(text):
     return [PYTHON, "-c", CALLS + text]
+
+
+@test("many senders and receivers at once: soon each message is followed")
+def crowd(t):
+    graph = trace_workload(t, "mq-many-many", [
+        "writers=3", "readers=3", "tags=3", "messages=%d" % pick(15000, 4000)], ("-m", "mq"))
+    known, moved = sum(f["bytes"] for f in graph.flows), graph.totals("mq")["read_bytes"]
+    check(known > moved / 4, "only %d of %d bytes are known" % (known, moved))
 
 
 @test("receivers that do not ask for the priority")

@@ -3,8 +3,8 @@
 import errno
 
 import lib
-from facts import register
-from lib import PYTHON, check, check_equal, need, role_sum, test, wait_for
+from facts import register, trace_workload
+from lib import PYTHON, check, check_equal, need, pick, role_sum, test, wait_for
 from queues import CALLS, calls
 
 VARIANTS = {
@@ -58,6 +58,14 @@ remove(q)
     check(chan["max_queued_ns"] <= chan["queued_ns"] < 2 * chan["max_queued_ns"],
           "queued_ns is %d" % chan["queued_ns"])
     check_equal([chan["highwater"], chan["highwater_messages"]], [30, 2], "most in it")
+
+
+@test("many senders and receivers at once: soon each message is followed")
+def crowd(t):
+    graph = trace_workload(t, "msg-many-many", [
+        "writers=3", "readers=3", "size=64", "messages=%d" % pick(15000, 4000)], ("-m", "msg"))
+    known, moved = sum(f["bytes"] for f in graph.flows), graph.totals("msg")["read_bytes"]
+    check(known > moved / 4, "only %d of %d bytes are known" % (known, moved))
 
 
 @test("several threads of a process send and receive")
