@@ -24,6 +24,8 @@ int ledger_reopened(__u32 chan, __u64 file);
 int aio_submitted(__u64 requests, __s64 n);
 int unix_moved(__u32 chan, __u32 edge, __u64 file, __u32 role, __s64 ret);
 int unix_fds(__u32 edge, __u64 msg);
+int mem_call(__u32 kind, __s64 ret);
+int mem_moved(__u32 chan, __u32 role, __u64 n, __u64 file);
 int op_record(__u64 where, __s64 ret, __u64 blocked_ns);
 
 /* Fills in what the call on that file acts on. False: nothing that is watched. */
@@ -117,6 +119,8 @@ static __always_inline void act_end(struct act *a, struct task_state *ts, __s64 
 	moved = act_count(a, e, ret, blocked_ns);
 	if (act_is_unix(a, c, ret))
 		unix_moved(a->chan - 1, a->edge - 1, a->file, a->role, ret);
+	if (moved > 0 && (c->key.mech == MECH_POSIXSHM || c->key.mech == MECH_MEMFD))
+		mem_moved(a->chan - 1, a->role, ret, a->file);
 	if (moved <= 0 || c->key.mech > MECH_FIFO)
 		return;
 	if (pipe_moved(c, e, a->file, a->role))

@@ -49,6 +49,12 @@ enum kind {
 	KIND_mq_open = 56, /* returns an fd */
 	KIND_mq_notify = 57, /* (fd, ...) */
 	KIND_queue = 58, /* no call's kind: where on_queue stands */
+	KIND_mmap = 60, /* (addr, len, prot, flags, fd, offset) */
+	KIND_munmap = 61, /* (addr, len) */
+	KIND_mremap = 62, /* returns an address, as mmap and shmat do */
+	KIND_shmat = 63, /* (id, addr, flags) */
+	KIND_pread = 64, /* (fd, buf, n, pos) */
+	KIND_pwrite = 65,
 	KIND_MAX,
 };
 
@@ -102,6 +108,14 @@ enum kind {
 	CALL(futex, futex)           \
 	CALL(flock, flock)           \
 	QUEUE_CALLS(CALL)            \
+	CALL(pread64, pread)         \
+	CALL(pwrite64, pwrite)       \
+	CALL(preadv, pread)          \
+	CALL(pwritev, pwrite)        \
+	CALL(mmap, mmap)             \
+	CALL(munmap, munmap)         \
+	CALL(mremap, mremap)         \
+	CALL(shmat, shmat)           \
 	CALL_OPEN(CALL)
 
 #endif

@@ -4,6 +4,7 @@
 #define IPCTRACE_CHAN_BPF_H
 
 #include "file.bpf.h"
+#include "mem.bpf.h"
 #include "path.bpf.h"
 #include "pipe.bpf.h"
 #include "queue.bpf.h"
@@ -46,6 +47,21 @@ static __always_inline void inode_key(__u64 inode, struct chan_key *key)
 	key->gen = BPF_CORE_READ((struct inode *)inode, i_generation);
 }
 
+/* What channel a regular file is whose memory is shared. */
+static __always_inline enum mech mem_key_of(__u64 file, __u64 inode, struct chan_key *key)
+{
+	enum mech mech = MECH_NONE;
+
+	if ((PEEK(struct inode, inode, i_mode) & S_IFMT) == S_IFREG)
+		mech = mem_mech(file, inode);
+	__builtin_memset(key, 0, sizeof(*key));
+	inode_key(inode, key);
+	if (mech == MECH_SHM)
+		key->dev = shm_ipcns(file);
+	key->mech = mech;
+	return mech != MECH_NONE && cfg.mechs & 1U << mech ? mech : MECH_NONE;
+}
+
 /* What kind of channel a file is in that role, if it is one that this trace watches. */
 static __always_inline enum mech chan_key_of(__u64 file, __u32 role, struct chan_key *key)
 {
@@ -60,6 +76,12 @@ static __always_inline enum mech chan_key_of(__u64 file, __u32 role, struct chan
 		break;
 	case S_IFSOCK:
 		mech = sock_key(file, role, key);
+		break;
+	case S_IFREG:
+		/* Files that are nothing but memory; those of file systems are none by being read. */
+		mech = mem_key_of(file, inode, key);
+		if (mech == MECH_MMAP)
+			mech = MECH_NONE;
 		break;
 	}
 	key->mech = mech;
@@ -77,6 +99,7 @@ static __always_inline enum mech chan_key_of_any(__u64 file, __u32 role, struct 
 static __always_inline void chan_fill_row(struct chan_row *c, struct chan_key *key, __u64 file,
 					  __u32 role, __u32 flags)
 {
+	bool named = false;
 	__u32 n;
 
 	__builtin_memset(c, 0, offsetof(struct chan_row, name));
@@ -88,10 +111,7 @@ static __always_inline void chan_fill_row(struct chan_row *c, struct chan_key *k
 	case MECH_FILE:
 	case MECH_FUTEX:
 	case MECH_FIFO:
-		n = path_names(file + bpf_core_field_offset(struct file, f_path), c->name);
-		c->name_len = n;
-		if (n >> 16)
-			c->flags |= CHAN_CUT;
+		named = true;
 		if (key->mech != MECH_FIFO)
 			break;
 		/* fallthrough */
@@ -100,6 +120,12 @@ static __always_inline void chan_fill_row(struct chan_row *c, struct chan_key *k
 		break;
 	case MECH_UNIX:
 		unix_fill(c, sock_of(file), role);
+		break;
+	case MECH_SHM:
+	case MECH_POSIXSHM:
+	case MECH_MEMFD:
+	case MECH_MMAP:
+		named = mem_fill(c, file);
 		break;
 	case MECH_TCP:
 		tcp_fill(c, sock_of(file));
@@ -118,6 +144,12 @@ static __always_inline void chan_fill_row(struct chan_row *c, struct chan_key *k
 		udp_fill(c);
 		break;
 	}
+	if (!named)
+		return;
+	n = path_names(file + bpf_core_field_offset(struct file, f_path), c->name);
+	c->name_len = n;
+	if (n >> 16)
+		c->flags |= CHAN_CUT;
 }
 
 /* Which end of the channel the file is. 2: it is another channel, of the same key. */
@@ -219,6 +251,15 @@ static __always_inline __u64 chan_get(const struct chan_key *key, __u64 file, __
 				      __u32 flags)
 {
 	return chan_get_in(KEY_CALL, key, file, role, flags);
+}
+
+/* Somebody has mapped it so that it could be written. */
+static __always_inline void chan_writable(__u32 row, __u64 vm_flags)
+{
+	struct chan_row *c = chan_at(row);
+
+	if (c && vm_flags & VM_SHARED)
+		c->flags |= CHAN_WRITABLE;
 }
 
 /* The same of the file's channel in that role. NO_ROW: it has none. */

@@ -231,9 +231,9 @@ static __always_inline bool kind_writes(__u32 kind)
 
 static __always_inline bool kind_moves(__u32 kind)
 {
-	return kind != KIND_none && kind != KIND_open && kind != KIND_fcntl && kind != KIND_aio &&
-	       kind != KIND_connect && kind != KIND_accept && kind != KIND_bind &&
-	       !(kind >= KIND_msgget && kind <= KIND_mq_notify);
+	return kind != KIND_none && kind < KIND_mmap && kind != KIND_open && kind != KIND_fcntl &&
+	       kind != KIND_aio && kind != KIND_connect && kind != KIND_accept &&
+	       kind != KIND_bind && !(kind >= KIND_msgget && kind <= KIND_mq_notify);
 }
 
 /* Those of wait.bpf.c. */

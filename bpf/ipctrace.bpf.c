@@ -6,6 +6,7 @@
  */
 #include "core.bpf.c"
 #include "ledger.bpf.c"
+#include "mem.bpf.c"
 #include "rw.bpf.c"
 #include "queue.bpf.c"
 #include "udp.bpf.c"

@@ -149,7 +149,7 @@ struct {
  * A key that is being made: there is no room for it on the stack. Programs that can run in the middle
  * of others have one of their own.
  */
-enum key_scratch_of { KEY_CALL, KEY_INTERRUPT, KEY_SNAPSHOT, KEY_MAX };
+enum key_scratch_of { KEY_CALL, KEY_INTERRUPT, KEY_FAULT, KEY_SNAPSHOT, KEY_MAX };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -158,12 +158,50 @@ struct {
 	__type(value, struct chan_key);
 } key_scratch SEC(".maps");
 
+/* By row of the process. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mem_spans);
+} mem_spans SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct touch_key);
+	__type(value, struct touch_val);
+} touches SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct page_key);
+	__type(value, struct page_writers);
+} page_writers SEC(".maps");
+
+/* What a new row of them is made from. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct page_writers);
+} no_writers SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, KIND_MAX);
 	__type(key, __u32);
 	__type(value, __u32);
 } on_exit SEC(".maps");
+
+/* The same of page faults. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} on_fault SEC(".maps");
 
 /* Settings, fixed before loading, so that the verifier removes what is off. */
 const volatile struct settings cfg = {};

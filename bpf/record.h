@@ -118,6 +118,7 @@ enum chan_flags {
 	CHAN_GONE = 16, /* nobody holds it: no record of it comes after this one */
 	CHAN_REMOVED = 64, /* System V: does not exist any more, so nobody needs to hold it */
 	CHAN_TWO_ENDS = 32, /* a connection: what is written at one end is read at the other */
+	CHAN_WRITABLE = 64, /* memory that is not only read */
 };
 
 /* What makes a channel the same channel. */

@@ -4,6 +4,7 @@
 #include "chan.bpf.h"
 #include "futex.bpf.h"
 #include "lock.bpf.h"
+#include "mem.bpf.h"
 
 #define F_SETPIPE_SZ 1031
 #define RWF_NOWAIT 8
@@ -56,7 +57,12 @@ static __always_inline bool call_file(struct call *c, __u32 which, __u32 fd, __u
  */
 static __always_inline bool may_be_channel(__u64 file)
 {
-	return !cfg.casts || (file && cfg.types >> file_type(file) & 1);
+	__u32 type;
+
+	if (!cfg.casts)
+		return true;
+	type = file ? file_type(file) : 0;
+	return cfg.types >> type & 1 && (type != S_IFREG >> 12 || is_memory(file));
 }
 
 static __always_inline __u32 flags_of_msg(__u32 flags)
@@ -183,6 +189,14 @@ static __always_inline int one_file(struct pt_regs *regs, __u32 kind, long ret)
 	case KIND_pwritev2:
 		role = ROLE_WRITE;
 		flags = nonblock_if(call_arg(regs, 5) & RWF_NOWAIT);
+		break;
+	case KIND_pwrite:
+		role = ROLE_WRITE;
+		/* fallthrough */
+	case KIND_pread:
+		/* Of the channels, only those that are memory have offsets. */
+		if (!file || file_type(file) != S_IFREG >> 12)
+			return 0;
 		break;
 	case KIND_vmsplice:
 		if (file && PEEK(struct file, file, f_mode) & FMODE_WRITE)
@@ -321,6 +335,11 @@ int BPF_PROG(on_rare, struct pt_regs *regs, long ret)
 		return ret ? 0 : now_open(regs, kind, fd);
 	case KIND_fcntl:
 		return set_pipe_size(regs, ret);
+	case KIND_mmap:
+	case KIND_munmap:
+	case KIND_mremap:
+	case KIND_shmat:
+		return mem_call(kind, ret);
 	case KIND_sendmmsg:
 	case KIND_recvmmsg:
 		return mmsg(regs, kind, ret);
@@ -347,12 +366,18 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	case KIND_preadv2:
 	case KIND_pwritev2:
 	case KIND_vmsplice:
+	case KIND_pread:
+	case KIND_pwrite:
 		return one_file(regs, kind, ret);
 	case KIND_splice:
 	case KIND_tee:
 	case KIND_sendfile:
 		bpf_tail_call_static(ctx, &on_exit, KIND_two);
 		return 0;
+	case KIND_mmap:
+		if (!mmap_is_shared(regs))
+			return 0;
+		break;
 	case KIND_open:
 		if (!opens_channel(ret))
 			return 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /* Which processes are watched, and their lives. Children are in scope before they first run. */
 #include "comm.bpf.h"
+#include "mem.bpf.h"
 #include "task.bpf.h"
 
 #define TARGET_DEPTH 16
@@ -35,6 +36,8 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 		return 0;
 	task_inherit(ts, task_begin(child, proc, ts->why));
 	p = proc_at(proc);
+	if (p)
+		spans_inherit(ts->proc, ts->proc_id, proc, p->id);
 	if (p)
 		record_life(LIFE_FORK, p->id, p->parent, p->pid, p->comm);
 	return 0;
@@ -140,6 +143,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	p = proc_at(ts->proc);
 	if (!p)
 		return 0;
+	spans_forget(ts->proc);
 	p->flags &= ~(PROC_COMPAT | PROC_INITIAL);
 	ts->flags &= ~TASK_COMPAT;
 	if (bprm->buf[4] == 1) { /* ELFCLASS32 */

@@ -46,6 +46,7 @@ struct engine {
 	__u32 rescan; /* a task came into scope whose threads are not known yet */
 	__u64 seen; /* calls of tasks that have ended, see task_state.seen */
 	__u64 unfinished; /* of these, still in the kernel when the trace ended */
+	__u32 touches, page_groups; /* rows in the maps of these */
 	__u64 jiffies, ktime; /* taken together, to turn jiffies into time */
 	__u64 loss[LOSS_MAX];
 	__u32 queue_users; /* there are any */
@@ -199,6 +200,51 @@ struct tag_val {
 struct tag_flow {
 	struct tag_key tag;
 	__u32 from, to;
+};
+
+#define MECHS_MEMORY (1U << MECH_SHM | 1U << MECH_POSIXSHM | 1U << MECH_MEMFD | 1U << MECH_MMAP)
+
+/* Where a process has shared memory; no page of it lies outside. */
+#define MEM_SPANS 16 /* power of two */
+
+struct mem_span {
+	__u64 start, end; /* end 0: free */
+};
+
+struct mem_spans {
+	__u32 proc; /* id */
+	__u32 nr; /* 0: it has none */
+	struct mem_span span[MEM_SPANS];
+};
+
+/* Pages of a channel that a process has touched since it last attached it, by 64. */
+#define TOUCH_SHIFT 6
+#define TOUCH_PAGES (1 << TOUCH_SHIFT)
+#define MEM_NO_GROUP 0xffffffffU /* in its place, how often it has attached it */
+
+struct touch_key {
+	__u32 chan, proc; /* ids */
+	__u32 group;
+	__u32 _pad;
+};
+
+struct touch_val {
+	__u64 bits[ROLES_IO];
+	__u32 epoch;
+	__u32 _pad;
+};
+
+/* Who was the last to be seen writing to each page of a channel, by 16. */
+#define PAGE_GROUP_SHIFT 4
+#define PAGE_GROUP (1 << PAGE_GROUP_SHIFT)
+
+struct page_key {
+	__u32 chan; /* id */
+	__u32 group;
+};
+
+struct page_writers {
+	__u32 writer[PAGE_GROUP]; /* process id; 0: nobody */
 };
 
 /* What an iterator writes for each open file that is a channel. */

@@ -112,6 +112,62 @@ int snap_holder(struct bpf_iter__task_file *ctx)
 	return 0;
 }
 
+/* The file behind a mapping, if it is a shared one, and which channel that is. */
+static __always_inline __u64 shared_file(struct vm_area_struct *vma, struct chan_key *key)
+{
+	__u64 file;
+
+	if (!vma->vm_file || !(vma->vm_flags & VM_MAYSHARE))
+		return 0;
+	file = number_of(vma->vm_file);
+	return mem_key_of(file, PEEK_ADDR(struct file, file, f_inode), key) == MECH_NONE ? 0 : file;
+}
+
+/* Each channel that is mapped by a task in scope. */
+SEC("iter/task_vma")
+int snap_map(struct bpf_iter__task_vma *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct vm_area_struct *vma = ctx->vma;
+	struct chan_key key = {};
+	struct task_state *ts;
+	__u64 file;
+
+	if (!task || !vma)
+		return 0;
+	ts = state_of(task->group_leader);
+	file = ts ? shared_file(vma, &key) : 0;
+	if (!file)
+		return 0;
+	chan_writable(chan_get_in(KEY_SNAPSHOT, &key, file, ROLE_ATTACH, CHAN_PREEXISTING),
+		      vma->vm_flags);
+	span_add(ts->proc, ts->proc_id, vma->vm_start, vma->vm_end);
+	return 0;
+}
+
+/* Who has mapped a channel that is known. */
+SEC("iter/task_vma")
+int snap_mapped(struct bpf_iter__task_vma *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct vm_area_struct *vma = ctx->vma;
+	struct engine *en = the_engine();
+	struct snap_file out = {};
+
+	if (!task || !vma || !en || (__u32)task->tgid == en->self)
+		return 0;
+	if (!shared_file(vma, &out.key) || !bpf_map_lookup_elem(&chan_rows, &out.key))
+		return 0;
+	out.pid = tgid_here(task);
+	out.start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
+	if (vma->vm_flags & VM_SHARED)
+		out.modes |= 1 << ROLE_WRITE;
+	if (vma->vm_flags & VM_READ)
+		out.modes |= 1 << ROLE_READ;
+	bpf_seq_write(ctx->meta->seq, &out, sizeof(out));
+	return 0;
+}
+
 /* At the end: what living tasks have seen. */
 SEC("iter/task")
 int snap_seen(struct bpf_iter__task *ctx)

@@ -141,7 +141,7 @@ static void emit_edge(struct tracer *t, const struct edge_row *e)
 
 static void emit_lost(struct tracer *t)
 {
-	struct rec_lost r = { .seen = t->engine->seen,
+	struct rec_lost r = { .seen = t->engine->seen - t->ignored,
 			      .delivered = t->delivered,
 			      .unfinished = t->engine->unfinished };
 
@@ -151,6 +151,14 @@ static void emit_lost(struct tracer *t)
 
 /* --- rows --- */
 
+/* Files that everybody maps to read, as the C library does, carry nothing between processes. */
+static bool is_only_read(const struct tracer *t, const struct edge_row *e)
+{
+	const struct chan_row *c = &t->chans[e->chan_row];
+
+	return c->id == e->chan && c->key.mech == MECH_MMAP && !(c->flags & CHAN_WRITABLE);
+}
+
 static void say_edge(struct tracer *t, const struct edge_row *e)
 {
 	const uint32_t mech = t->chans[e->chan_row].key.mech;
@@ -158,6 +166,10 @@ static void say_edge(struct tracer *t, const struct edge_row *e)
 	/* What a datagram socket gets may come over another channel than it was seen to wait for. */
 	if (mech == MECH_UDP && !calls_of(e) && !e->blocked_ops)
 		return;
+	if (is_only_read(t, e)) {
+		t->ignored += calls_of(e);
+		return;
+	}
 	if (!(t->chan_state[e->chan_row] & CHAN_SAID) && t->chans[e->chan_row].id == e->chan)
 		emit_chan(t, e->chan_row);
 	emit_edge(t, e);
@@ -391,8 +403,9 @@ static void sweep(struct tracer *t)
 			busy[e->chan_row] = 1;
 	}
 	for (i = 0; i < nr; i++)
-		if (t->chans[i].id && is_queue(&t->chans[i]) && !busy[i])
-			busy[i] = queues__exists(&t->chans[i]);
+		if (t->chans[i].id && !busy[i])
+			busy[i] = is_queue(&t->chans[i]) ? queues__exists(&t->chans[i])
+							 : pages__persist(&t->chans[i]);
 	doom(t, busy, nr);
 	for (i = 0; i < nr; i++) {
 		if (!t->chans[i].id || busy[i]) {
@@ -428,6 +441,10 @@ size_t harvest__tick(struct tracer *t)
 	    now - t->last_sweep >= (is_over(t, chans, ledgers, 4) ? SWEEP_SOON_NS : SWEEP_NS)) {
 		t->last_sweep = now;
 		sweep(t);
+	}
+	if (pages__are_many(t) && now - t->last_clean >= SWEEP_NS) {
+		t->last_clean = now;
+		pages__clean(t);
 	}
 	return living;
 }

@@ -19,6 +19,11 @@ static const struct mech_desc unknown = {
 	.style = "dotted",
 };
 
+/* What all kinds of shared memory have in common. */
+#define MEMORY                                                                         \
+	.medium = "memory", .unit = "page", .allows = "two-way", .naming = "indirect", \
+	.buffering = "bounded", .scope = "same-host", .flows = FLOWS_ROWS, .measured = IN_PAGES
+
 /* Colours: Okabe and Ito's palette. */
 static const struct mech_desc mechs[MECH_MAX] = {
 	[MECH_PIPE] = {
@@ -202,6 +207,48 @@ static const struct mech_desc mechs[MECH_MAX] = {
 		.color = "#e69f00",
 		.color_name = "amber",
 		.style = "dashed",
+	},
+	[MECH_SHM] = {
+		.name = "shm",
+		.help = "System V shared memory",
+		MEMORY,
+		.in_ipcns = true,
+		.display = "shm:[%llu]",
+		.color = "#e69f00",
+		.color_name = "amber",
+		.style = "solid",
+	},
+	[MECH_POSIXSHM] = {
+		.name = "posixshm",
+		.help = "POSIX shared memory (shm_open)",
+		MEMORY,
+		.naming_by = NAME_PATH,
+		.types = 1U << (S_IFREG >> 12),
+		.display = "posixshm:[%llu]",
+		.color = "#e69f00",
+		.color_name = "amber",
+		.style = "dashed",
+	},
+	[MECH_MEMFD] = {
+		.name = "memfd",
+		.help = "memory of a descriptor",
+		MEMORY,
+		.naming_by = NAME_LEAF,
+		.types = 1U << (S_IFREG >> 12),
+		.display = "memfd:[%llu]",
+		.color = "#e69f00",
+		.color_name = "amber",
+		.style = "dotted",
+	},
+	[MECH_MMAP] = {
+		.name = "mmap",
+		.help = "shared mappings of files and of anonymous memory",
+		MEMORY,
+		.naming_by = NAME_PATH,
+		.display = "mmap:[%llu]",
+		.color = "#000000",
+		.color_name = "black",
+		.style = "solid",
 	},
 };
 

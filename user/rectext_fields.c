@@ -11,8 +11,8 @@ static const char *const life_words[] = { "none", "fork", "exec", "exit", "chan"
 static const char *const proc_words[] = {
 	"dead", "initial", "root", "compat", "cut", "holder", NULL
 };
-static const char *const chan_words[] = { "preexisting", "cut",      "ledger", "no-ledger",
-					  "gone",        "two-ends", NULL };
+static const char *const chan_words[] = { "preexisting", "cut",      "ledger",   "no-ledger",
+					  "gone",        "two-ends", "writable", NULL };
 
 #define SIZE(s, f) sizeof(((struct s *)0)->f)
 #define AT(s, f) .at = offsetof(struct s, f), .size = SIZE(s, f)

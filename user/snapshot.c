@@ -37,6 +37,10 @@ int snapshot__load(struct tracer *t)
 		return -errno;
 	memcpy((void *)&t->snap->rodata->cfg, (const void *)&t->skel->rodata->cfg,
 	       sizeof(struct settings));
+	if (!(t->opts.mechs & MECHS_MEMORY)) {
+		bpf_program__set_autoload(t->snap->progs.snap_map, false);
+		bpf_program__set_autoload(t->snap->progs.snap_mapped, false);
+	}
 	err = share_maps(t);
 	err = err ?: snapshot_bpf__load(t->snap);
 	if (err) {
@@ -85,6 +89,8 @@ void snapshot__chans(struct tracer *t)
 {
 	if (t->snap)
 		run(t->snap->progs.snap_chan, NULL, NULL);
+	if (t->snap && t->opts.mechs & MECHS_MEMORY)
+		run(t->snap->progs.snap_map, NULL, NULL);
 }
 
 void snapshot__seen(struct tracer *t)
@@ -141,31 +147,51 @@ static void holder(void *ctx, const struct snap_file *f)
 {
 	struct tracer *t = ctx;
 	struct chan_row *c = chan_of(t, &f->key);
-	struct outsider *last = t->nr_outsiders ? &t->outsiders[t->nr_outsiders - 1] : NULL, *o;
+	struct outsider *o;
+	size_t i = t->nr_outsiders;
 
 	if (!c || is_watched(t, f)) /* the edges of those that are watched will tell */
 		return;
 	o = realloc(t->outsiders, (t->nr_outsiders + 1) * sizeof(*o));
 	if (!o)
 		return;
-	last = last ? o + t->nr_outsiders - 1 : NULL;
 	t->outsiders = o;
 	o += t->nr_outsiders++;
 	memset(o, 0, sizeof(*o));
-	if (last && last->proc.row.pid == f->pid && last->proc.row.start_ns == f->start_ns)
-		o->proc.row = last->proc.row;
+	/* Mostly the last one; files come first, then what is mapped. */
+	while (i-- > 0)
+		if (t->outsiders[i].proc.row.pid == f->pid &&
+		    t->outsiders[i].proc.row.start_ns == f->start_ns)
+			break;
+	if (i != (size_t)-1)
+		o->proc.row = t->outsiders[i].proc.row;
 	else
 		outside_proc(t, f, &o->proc.row);
 	o->holder.chan = c->id;
 	o->holder.proc = o->proc.row.id;
 	o->holder.modes = f->modes;
 	o->holder.end = f->end;
+	if (f->modes & 1 << ROLE_WRITE && MECHS_MEMORY >> c->key.mech & 1)
+		c->flags |= CHAN_WRITABLE;
+}
+
+/* Is there a channel that can be held by being mapped? */
+static bool has_memory(const struct tracer *t)
+{
+	uint32_t used = t->engine->used[TABLE_CHANS];
+
+	for (uint32_t i = 0; i < used && i < t->rows[TABLE_CHANS].max; i++)
+		if (t->chans[i].id && MECHS_MEMORY >> t->chans[i].key.mech & 1)
+			return true;
+	return false;
 }
 
 void snapshot__holders(struct tracer *t)
 {
 	if (t->snap)
 		run(t->snap->progs.snap_holder, holder, t);
+	if (t->snap && has_memory(t))
+		run(t->snap->progs.snap_mapped, holder, t);
 }
 
 struct held {
@@ -188,5 +214,7 @@ int snapshot__held(struct tracer *t, uint8_t *held, size_t nr)
 {
 	struct held h = { .t = t, .held = held, .nr = nr };
 
-	return t->snap ? run(t->snap->progs.snap_holder, mark_held, &h) : -ENOSYS;
+	int err = t->snap ? run(t->snap->progs.snap_holder, mark_held, &h) : -ENOSYS;
+
+	return err || !has_memory(t) ? err : run(t->snap->progs.snap_mapped, mark_held, &h);
 }

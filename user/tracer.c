@@ -128,6 +128,17 @@ static int configure(struct tracer *t)
 	return look_around(t, cfg);
 }
 
+/* Nothing where nothing is to be seen. */
+static int size_memory(struct tracer *t, size_t procs)
+{
+	bool on = t->opts.mechs & MECHS_MEMORY;
+	struct ipctrace_bpf *s = t->skel;
+	int err = bpf_map__set_max_entries(s->maps.mem_spans, on ? procs : 1);
+
+	err = err ?: bpf_map__set_max_entries(s->maps.touches, on ? TOUCHES : 1);
+	return err ?: bpf_map__set_max_entries(s->maps.page_writers, on ? PAGE_GROUPS : 1);
+}
+
 static int size_maps(struct tracer *t)
 {
 	size_t edges = t->opts.rows ? t->opts.rows : DEFAULT_EDGES, ring = t->opts.ring_bytes;
@@ -153,6 +164,7 @@ static int size_maps(struct tracer *t)
 	err = err ?: bpf_map__set_max_entries(s->maps.chan_rows, max[TABLE_CHANS]);
 	err = err ?: bpf_map__set_max_entries(s->maps.edge_rows, max[TABLE_EDGES]);
 	err = err ?: bpf_map__set_max_entries(s->maps.flows, FLOWS);
+	err = err ?: size_memory(t, max[TABLE_PROCS]);
 	return err ?: bpf_map__set_max_entries(s->maps.ring, ring ? ring : DEFAULT_RING);
 }
 
@@ -189,6 +201,16 @@ static int map_tables(struct tracer *t)
 		       : -ENOMEM;
 }
 
+static int fill_faults(struct tracer *t)
+{
+	int prog = bpf_program__fd(t->skel->progs.on_touch);
+	uint32_t zero = 0;
+
+	if (prog < 0 || !bpf_map_update_elem(bpf_map__fd(t->skel->maps.on_fault), &zero, &prog, 0))
+		return 0;
+	return -errno;
+}
+
 static int fill_dispatch(struct tracer *t)
 {
 	int fd = bpf_map__fd(t->skel->maps.on_exit);
@@ -199,7 +221,7 @@ static int fill_dispatch(struct tracer *t)
 		if (prog >= 0 && bpf_map_update_elem(fd, &kind, &prog, 0))
 			return -errno;
 	}
-	return 0;
+	return fill_faults(t);
 }
 
 int tracer__prog_fd(const struct tracer *t, const char *name)
@@ -252,6 +274,12 @@ static void pick_programs(struct tracer *t)
 		bpf_program__set_autoload(t->skel->progs.sched_waking, false);
 	bpf_program__set_autoattach(t->skel->progs.message_made, false);
 	bpf_program__set_autoattach(t->skel->progs.message_freed, false);
+	bpf_program__set_autoattach(t->skel->progs.on_touch, false);
+	if (!(t->opts.mechs & MECHS_MEMORY)) {
+		bpf_program__set_autoload(t->skel->progs.on_touch, false);
+		bpf_program__set_autoload(t->skel->progs.on_fault_user, false);
+		bpf_program__set_autoload(t->skel->progs.on_fault_kernel, false);
+	}
 	if (!(t->opts.scope & SCOPE_CGROUP))
 		bpf_program__set_autoload(t->skel->progs.on_move, false);
 }
@@ -318,8 +346,11 @@ int tracer__attach(struct tracer *t)
  */
 static void empty_dispatch(struct tracer *t)
 {
+	uint32_t zero = 0;
+
 	for (uint32_t kind = 0; kind < KIND_MAX; kind++)
 		bpf_map_delete_elem(bpf_map__fd(t->skel->maps.on_exit), &kind);
+	bpf_map_delete_elem(bpf_map__fd(t->skel->maps.on_fault), &zero);
 }
 
 void tracer__detach(struct tracer *t)

@@ -38,13 +38,14 @@ struct tracer {
 	struct rows rows[TABLE_MAX];
 	uint64_t tick_ns; /* length of a jiffy */
 	uint64_t delivered; /* calls in edges that were emitted */
+	uint64_t ignored; /* calls in edges that are none of IPC after all */
 	/* By row: what the last sweep found, see harvest.c. */
 	uint8_t *chan_state;
 	uint8_t *proc_said; /* by row: the living process was emitted once */
 	/* Who else held channels when the trace began; emitted when one turns out to be used. */
 	struct outsider *outsiders;
 	size_t nr_outsiders;
-	uint64_t last_sweep;
+	uint64_t last_sweep, last_clean;
 	uint64_t *cgroups; /* ids whose paths were emitted */
 	size_t nr_cgroups;
 	bool watches_messages; /* all messages, by their addresses */
@@ -69,6 +70,14 @@ bool queues__exists(const struct chan_row *c);
 void queues__flows(struct tracer *t, const uint32_t *ids, size_t nr);
 /* What the kernel side remembers of the messages in the channels with these ids, which are sorted. */
 void queues__forget(struct tracer *t, const uint32_t *ids, size_t nr);
+
+#define TOUCHES 32768 /* rows of 64 pages, of each process */
+#define PAGE_GROUPS 32768 /* rows of 16 pages */
+
+/* pages.c */
+bool pages__are_many(const struct tracer *t);
+void pages__clean(struct tracer *t);
+bool pages__persist(const struct chan_row *c); /* memory that is there though nobody has it */
 
 /* harvest.c */
 size_t harvest__tick(struct tracer *t);

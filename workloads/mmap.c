@@ -61,7 +61,7 @@ static void private_user(void *arg)
 static void run_private(void)
 {
 	struct shared s = shared__make(KIND_FILE, "m0", 4);
-	struct mem m = shared__attach(&s, true);
+	struct mem m = shared__attach(&s, false);
 
 	proc__spawn("private0", private_user, &s);
 	proc__spawn("private1", private_user, &s);

@@ -60,6 +60,16 @@ ssize_t x_write(const struct end *e, const void *buf, size_t len)
 	return count(e, ROLE_WRITE, e->nonblock, write(e->fd, buf, len));
 }
 
+ssize_t x_pread(const struct end *e, void *buf, size_t len, off_t offset)
+{
+	return count(e, ROLE_READ, e->nonblock, pread(e->fd, buf, len, offset));
+}
+
+ssize_t x_pwrite(const struct end *e, const void *buf, size_t len, off_t offset)
+{
+	return count(e, ROLE_WRITE, e->nonblock, pwrite(e->fd, buf, len, offset));
+}
+
 ssize_t x_readv(const struct end *e, const struct iovec *iov, int n)
 {
 	return count(e, ROLE_READ, e->nonblock, readv(e->fd, iov, n));

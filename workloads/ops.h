@@ -28,6 +28,8 @@ const char *tmpdir(void);
 
 ssize_t x_read(const struct end *e, void *buf, size_t len);
 ssize_t x_write(const struct end *e, const void *buf, size_t len);
+ssize_t x_pread(const struct end *e, void *buf, size_t len, off_t offset);
+ssize_t x_pwrite(const struct end *e, const void *buf, size_t len, off_t offset);
 ssize_t x_readv(const struct end *e, const struct iovec *iov, int n);
 ssize_t x_writev(const struct end *e, const struct iovec *iov, int n);
 ssize_t x_preadv2(const struct end *e, const struct iovec *iov, int n, int flags);

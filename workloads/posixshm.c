@@ -138,13 +138,16 @@ static void run_two_opens(void)
 static void calls_writer(void *arg)
 {
 	struct shared *s = arg;
+	size_t n = arg_num("chunk");
 	char buf[4096];
 
 	for (uint64_t i = 0; i < arg_num("count"); i++) {
-		size_t n = arg_num("chunk");
-
 		pattern__fill(buf, n, SEED, i);
-		die_if(x_write(&s->e, buf, n) != (ssize_t)n, "write: %s", strerror(errno));
+		if (arg_is("at", "position"))
+			die_if(x_write(&s->e, buf, n) != (ssize_t)n, "write: %s", strerror(errno));
+		else
+			die_if(x_pwrite(&s->e, buf, n, i * n) != (ssize_t)n, "pwrite: %s",
+			       strerror(errno));
 	}
 	turn__pass(0);
 }
@@ -152,14 +155,17 @@ static void calls_writer(void *arg)
 static void calls_reader(void *arg)
 {
 	struct shared *s = arg;
+	size_t n = arg_num("chunk");
 	char buf[4096];
 
 	turn__await(0, 1);
 	die_if(lseek(s->e.fd, 0, SEEK_SET), "lseek: %s", strerror(errno));
 	for (uint64_t i = 0; i < arg_num("count"); i++) {
-		size_t n = arg_num("chunk");
-
-		die_if(x_read(&s->e, buf, n) != (ssize_t)n, "read: %s", strerror(errno));
+		if (arg_is("at", "position"))
+			die_if(x_read(&s->e, buf, n) != (ssize_t)n, "read: %s", strerror(errno));
+		else
+			die_if(x_pread(&s->e, buf, n, i * n) != (ssize_t)n, "pread: %s",
+			       strerror(errno));
 		die_if(!pattern__check(buf, n, SEED, i), "payload differs");
 	}
 }
@@ -214,10 +220,12 @@ static void run_calls(void)
 		.help = "read() and write() of " what,                                         \
 		.params = {                                                                    \
 			COMMON_PARAMS,                                                         \
-			NUM_PARAM("count", "10", 0, 100000, "calls each way"),                 \
+			NUM_PARAM("count", "10", 1, 100000, "calls each way"),                 \
 			NUM_PARAM("chunk", "1000", 1, 4096, "bytes of each"),                  \
+			{ "at", "position", "position|offset", 0, 0,                           \
+			  "read() and write(), or pread() and pwrite()" },                     \
 		},                                                                             \
-		.selftest = "count=3",                                                         \
+		.selftest = "count=3;count=3 at=offset",                                                         \
 		.run = run_calls,                                                              \
 	}
 

@@ -9,7 +9,7 @@ import lib
 from lib import Failure, check_equal, errors
 
 MECHANISMS = ("pipe", "fifo", "unix", "tcp", "udp", "multicast", "msg", "mq", "sem", "futex",
-              "file")
+              "file", "shm", "posixshm", "memfd", "mmap")
 MEMORY = ("mmap", "memfd", "futex")
 # An inode number alone does not tell which.
 ON_DEVICE = ("fifo", "posixshm", "mmap", "futex", "file")
@@ -269,6 +269,8 @@ class Comparison:
             self.equal(chan["path"], fact["path"], what + ": path")
         self.equal(chan.get("truncated_bytes", 0), fact.get("truncated_bytes", 0),
                    what + ": truncated_bytes")
+        if "label" in fact:
+            self.equal(chan["name"], fact["label"], what + ": name")
         if "key" in fact:
             self.equal(chan["key"], fact["key"] or None, what + ": key")
         self.equal(chan.get("left_bytes", 0), fact.get("leftover", 0), what + ": left_bytes")
@@ -286,7 +288,7 @@ class Comparison:
                  if e["process"] == proc["id"] and e["channel"] == chan["id"]
                  and e["role"] == fact["role"] and e["end"] == self.end_of(fact, chan)]
         if not found:
-            if fact["ops"] or fact["errors"] or fact.get("peeked_bytes"):
+            if fact["ops"] or fact["errors"] or fact.get("peeked_bytes") or fact.get("pages"):
                 self.say(what + ": edge is missing")
             return
         self.known_edges.add(id(found[0]))
@@ -305,6 +307,7 @@ class Comparison:
             self.equal(edge[key], fact[key], "%s: %s" % (what, key))
         self.equal(edge.get("peeked_bytes", 0), fact.get("peeked_bytes", 0),
                    what + ": peeked_bytes")
+        self.equal(edge.get("pages", 0), fact.get("pages", 0), what + ": pages")
         self.equal(edge.get("blocked_now") or 0, 0, what + ": blocked_now")
         self.equal(seen_errors(edge), fact["errors"], what + ": errors")
         for key in ("types", "priorities"):
@@ -351,6 +354,7 @@ class Comparison:
             if facts.get(key, (0, False))[1] and flow["certainty"] != "exact":
                 self.say("%s: certainty is %s, want exact" % (
                     self.flow_name(key), flow["certainty"]))
+        self.compare_page_flows()
         for key in sorted(set(facts) | set(found)):
             if key[2] in chans:
                 continue
@@ -358,6 +362,22 @@ class Comparison:
             self.compare_flow(key, (size, sure), found.get(key, (0, 0, 0))[:2])
             if ops or not size:
                 self.equal(found.get(key, (0, 0, 0))[2], ops, self.flow_name(key) + " ops")
+
+    def compare_page_flows(self):
+        """Pages that one wrote to and another read then."""
+        facts, found = {}, {}
+        for fact in self.facts["flows"]:
+            proc_from, proc_to = self.procs.get(fact["from"]), self.procs.get(fact["to"])
+            chan = self.chans.get(fact["channel"])
+            if fact.get("pages") and proc_from and proc_to and chan:
+                key = (proc_from["id"], proc_to["id"], chan["id"])
+                facts[key] = facts.get(key, 0) + fact["pages"]
+        for flow in self.graph.flows:
+            if flow.get("pages"):
+                key = (flow["from"], flow["to"], flow["channel"])
+                found[key] = found.get(key, 0) + flow["pages"]
+        for key in sorted(set(facts) | set(found)):
+            self.equal(found.get(key, 0), facts.get(key, 0), self.flow_name(key) + " pages")
 
     def flow_facts(self):
         facts = {}

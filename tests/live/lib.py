@@ -294,7 +294,8 @@ class Graph:
 
     def used_edges(self):
         """Edges of calls that were made; the others only say who held a channel open."""
-        return [e for e in self.edges if e["ops"] or errors(e) or e["blocked_now"]]
+        return [e for e in self.edges
+                if e["ops"] or errors(e) or e["blocked_now"] or e.get("pages")]
 
     def by_comm(self, comm):
         return [p for p in self.procs.values() if p["comm"] == comm]
@@ -415,6 +416,8 @@ class Graph:
         edges = [e for e in self.edges if e["channel"] == chan["id"]]
         flows = [f for f in self.flows if f["channel"] == chan["id"]]
         for role, end in (("write", "from"), ("read", "to")):
+            if role == "write" and chan["unit"] == "page":
+                continue  # any number of readers get all of it
             for proc in {f[end] for f in flows}:
                 has = sum(e["bytes"] for e in edges
                           if e["process"] == proc and e["role"] == role)

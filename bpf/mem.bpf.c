@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * Who maps shared memory, and who touches which page of it first.
+ *
+ * A page fault is the only thing that the kernel sees of an access to memory, and there is one for
+ * the first access after a page was mapped, at most: neighbours of a page that is read are mapped
+ * with it (64 KiB), all of a huge page, and all that MAP_POPULATE asked for. So what is counted here
+ * is a lower bound, and every one of it really happened.
+ */
+#include "call.bpf.h"
+#include "chan.bpf.h"
+#include "mem.bpf.h"
+
+#define MAP_ANONYMOUS 0x20
+#define FAULT_WRITE 2 /* of the error code */
+#define ENOENT 2
+
+__u32 edge_row_of(__u32 chan, __u32 end, __u32 role);
+
+/* A look at the mapping around an address. */
+struct look {
+	__u64 addr;
+	__u64 file; /* 0: not shared */
+	__u64 start, end;
+	__u64 page; /* of the file */
+	__u64 size; /* of the file, bytes */
+	__u64 flags;
+	__u32 which; /* of the scratches, where the key goes */
+};
+
+static long look_at(struct task_struct *task, struct vm_area_struct *vma, struct look *l)
+{
+	/* A number for the verifier, not a pointer. */
+	__u64 file = PEEK_ADDR(struct vm_area_struct, (__u64)vma, vm_file);
+	struct chan_key *key = key_in(l->which);
+
+	l->flags = vma->vm_flags;
+	if (!file || !key || !(l->flags & VM_MAYSHARE) ||
+	    mem_key_of(file, PEEK_ADDR(struct file, file, f_inode), key) == MECH_NONE)
+		return 0;
+	l->start = vma->vm_start;
+	l->end = vma->vm_end;
+	l->page = vma->vm_pgoff + ((l->addr - l->start) >> MEM_PAGE_SHIFT);
+	l->size = mem_size(file);
+	l->file = file;
+	return 0;
+}
+
+/* False: not shared, or nothing there, or the mappings are being changed at this moment. */
+static __always_inline bool look_around(struct look *l)
+{
+	long err = bpf_find_vma(bpf_get_current_task_btf(), l->addr, look_at, l, 0);
+
+	if (err && err != -ENOENT)
+		lose(LOSS_PAGE, 1);
+	return l->file;
+}
+
+/* --- pages --- */
+
+/* Rows are counted, so that the collector looks for old ones in time. */
+static __always_inline void touch_new(const struct touch_key *key, const struct touch_val *first)
+{
+	struct engine *en = the_engine();
+
+	if (!bpf_map_update_elem(&touches, key, first, BPF_NOEXIST) && en)
+		__sync_fetch_and_add(&en->touches, 1);
+}
+
+/* Attachments of the channel by the process so far: what is touched after one counts anew. */
+static __always_inline __u64 attachments(__u32 chan, __u32 proc, bool more)
+{
+	struct touch_key key = { .chan = chan, .proc = proc, .group = MEM_NO_GROUP };
+	struct touch_val *t = bpf_map_lookup_elem(&touches, &key), first = {};
+
+	if (more && !t) {
+		first.bits[0] = 1;
+		touch_new(&key, &first);
+		return 1;
+	}
+	if (more)
+		__sync_fetch_and_add(&t->bits[0], 1);
+	return t ? t->bits[0] : 0;
+}
+
+static __always_inline bool is_first_touch(__u32 chan, __u32 proc, __u64 page, __u32 role)
+{
+	struct touch_key key = { .chan = chan, .proc = proc, .group = page >> TOUCH_SHIFT };
+	__u64 bit = 1ULL << (page & (TOUCH_PAGES - 1)), old;
+	struct touch_val *t = bpf_map_lookup_elem(&touches, &key), first = {};
+	__u32 epoch = attachments(chan, proc, false);
+
+	if (!t) {
+		first.epoch = epoch;
+		touch_new(&key, &first);
+		t = bpf_map_lookup_elem(&touches, &key);
+		if (!t)
+			return true; /* no room to remember it */
+	}
+	if (t->epoch != epoch) {
+		t->epoch = epoch;
+		t->bits[ROLE_READ] = t->bits[ROLE_WRITE] = 0;
+	}
+	if (role == ROLE_READ)
+		old = __sync_fetch_and_or(&t->bits[ROLE_READ], bit);
+	else
+		old = __sync_fetch_and_or(&t->bits[ROLE_WRITE], bit);
+	return !(old & bit);
+}
+
+static __always_inline struct page_writers *writers_of(__u32 chan, __u64 page, bool make)
+{
+	struct page_key key = { .chan = chan, .group = page >> PAGE_GROUP_SHIFT };
+	struct page_writers *w = bpf_map_lookup_elem(&page_writers, &key);
+	struct engine *en = the_engine();
+	__u32 zero = 0;
+
+	if (w || !make)
+		return w;
+	w = bpf_map_lookup_elem(&no_writers, &zero);
+	if (!w || !en)
+		return NULL;
+	if (!bpf_map_update_elem(&page_writers, &key, w, BPF_NOEXIST))
+		__sync_fetch_and_add(&en->page_groups, 1);
+	return bpf_map_lookup_elem(&page_writers, &key);
+}
+
+static __always_inline __u32 *writer_at(struct page_writers *w, __u64 page)
+{
+	page &= PAGE_GROUP - 1;
+	/* The very register that is added must be seen to be bounded. */
+	asm volatile("" : "+r"(page));
+	return page < PAGE_GROUP ? &w->writer[page] : NULL;
+}
+
+static __noinline void page_flow(__u32 chan, __u32 from, __u32 to, __u64 bytes, __u64 pages)
+{
+	struct flow_key key = { .chan = chan, .from = from, .to = to };
+	struct flow_val *v = bpf_map_lookup_elem(&flows, &key), first = {};
+
+	if (!v) {
+		if (bpf_map_update_elem(&flows, &key, &first, BPF_NOEXIST) == -E2BIG) {
+			lose(LOSS_NO_FLOW, bytes + pages);
+			return;
+		}
+		v = bpf_map_lookup_elem(&flows, &key);
+		if (!v)
+			return;
+	}
+	if (bytes) {
+		__sync_fetch_and_add(&v->bytes, bytes);
+		__sync_fetch_and_add(&v->ops, 1);
+	}
+	__sync_fetch_and_add(&v->pages, pages);
+}
+
+/* The process has written to the page. */
+static __always_inline void page_written(__u32 chan, __u32 proc, __u64 page)
+{
+	struct page_writers *w = writers_of(chan, page, true);
+	__u32 *writer = w ? writer_at(w, page) : NULL;
+
+	if (writer)
+		*writer = proc;
+	else
+		lose(LOSS_PAGE, 1);
+}
+
+static __always_inline __u32 page_writer(__u32 chan, __u64 page)
+{
+	struct page_writers *w = writers_of(chan, page, false);
+	__u32 *writer = w ? writer_at(w, page) : NULL;
+
+	return writer ? *writer : 0;
+}
+
+/* --- faults --- */
+
+static __noinline int mem_touched(__u64 addr, __u32 role)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	/* A program that reads user memory may be what faults, so this has a scratch of its own. */
+	struct look l = { .addr = addr, .which = KEY_FAULT };
+	struct edge_row *e;
+	__u32 chan, from;
+
+	if (!ts || !look_around(&l))
+		return 0;
+	/* What ends in a signal is no access. */
+	if (!(l.flags & (role == ROLE_WRITE ? VM_WRITE : VM_READ | VM_WRITE | VM_EXEC)) ||
+	    l.page << MEM_PAGE_SHIFT >= l.size)
+		return 0;
+	chan = chan_of_scratch(KEY_FAULT, l.file, role, 0);
+	if (chan >= NO_ROOM) {
+		lose(LOSS_PAGE, 1);
+		return 0;
+	}
+	e = edge_at(edge_row_of(chan, 0, role));
+	if (!e) {
+		lose(LOSS_PAGE, 1);
+		return 0;
+	}
+	chan = e->chan; /* its id, from here on */
+	if (is_first_touch(chan, ts->proc_id, l.page, role)) {
+		e->pages++;
+		e->last_ns = bpf_jiffies64();
+		from = page_writer(chan, l.page);
+		if (role == ROLE_READ && from && from != ts->proc_id)
+			page_flow(chan, from, ts->proc_id, 0, 1);
+	}
+	if (role == ROLE_WRITE)
+		page_written(chan, ts->proc_id, l.page);
+	return 0;
+}
+
+/* Most programs share nothing: they leave at the second look-up. */
+static __always_inline bool may_be_shared(__u64 addr)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	struct mem_spans *m = ts ? spans_of(ts) : NULL;
+
+	if (!m)
+		return false;
+	for (int i = 0; i < MEM_SPANS; i++)
+		if (addr >= m->span[i].start && addr < m->span[i].end)
+			return true;
+	return false;
+}
+
+/* Where both of these go on: the verifier needs its time for this once. */
+SEC("tp_btf/page_fault_user")
+int BPF_PROG(on_touch, unsigned long addr, struct pt_regs *regs, unsigned long error)
+{
+	return mem_touched(addr, error & FAULT_WRITE ? ROLE_WRITE : ROLE_READ);
+}
+
+SEC("tp_btf/page_fault_user")
+int BPF_PROG(on_fault_user, unsigned long addr, struct pt_regs *regs, unsigned long error)
+{
+	if (may_be_shared(addr))
+		bpf_tail_call_static(ctx, &on_fault, 0);
+	return 0;
+}
+
+/* The kernel on behalf of the process: read() into shared memory, write() out of it. */
+SEC("tp_btf/page_fault_kernel")
+int BPF_PROG(on_fault_kernel, unsigned long addr, struct pt_regs *regs, unsigned long error)
+{
+	if (may_be_shared(addr))
+		bpf_tail_call_static(ctx, &on_fault, 0);
+	return 0;
+}
+
+/* --- read() and write() of memory that is a file --- */
+
+#define MOVED_PAGES 4096 /* of one call; of what lies beyond it is not known whose it is */
+
+struct moved {
+	__u32 chan, proc, role;
+	__u32 from; /* whose the bytes are that are not yet in a flow */
+	__u64 pos, end, bytes;
+};
+
+/* Not on the stack, where the verifier would follow each value through each round of the loop. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct moved);
+} moving SEC(".maps");
+
+static __always_inline void page_credit(struct moved *m)
+{
+	if (m->bytes && m->from && m->from != m->proc)
+		page_flow(m->chan, m->from, m->proc, m->bytes, 0);
+	m->bytes = 0;
+}
+
+/* One page of the call. */
+static long moved_step(__u32 i, void *ctx)
+{
+	__u32 zero = 0, was;
+	struct moved *m = bpf_map_lookup_elem(&moving, &zero);
+	__u64 page, next, n;
+
+	if (!m || m->pos >= m->end)
+		return 1;
+	page = m->pos >> MEM_PAGE_SHIFT;
+	next = (page + 1) << MEM_PAGE_SHIFT;
+	n = (next < m->end ? next : m->end) - m->pos;
+	was = page_writer(m->chan, page);
+	if (m->role == ROLE_WRITE) {
+		/* Which part of a page is whose is not kept. */
+		bool all = n >> MEM_PAGE_SHIFT || !was || was == m->proc;
+
+		page_written(m->chan, all ? m->proc : PROC_SHARED, page);
+	} else {
+		if (was != m->from)
+			page_credit(m);
+		m->from = was;
+		m->bytes += n;
+	}
+	m->pos += n;
+	return 0;
+}
+
+/* Where the call began in the file; -1: not known. */
+static __always_inline __s64 moved_from(__u64 n, __u64 file)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	__s64 pos;
+
+	switch (kind_of(regs)) {
+	case KIND_pread:
+	case KIND_pwrite:
+		return call_arg(regs, 3);
+	case KIND_preadv2:
+	case KIND_pwritev2:
+		pos = call_arg(regs, 3);
+		if (pos != -1)
+			return pos;
+		/* fallthrough */
+	case KIND_read:
+	case KIND_write:
+		return PEEK(struct file, file, f_pos) - n;
+	default:
+		return -1;
+	}
+}
+
+/* A call has moved n bytes out of the file or into it. */
+int mem_moved(__u32 chan, __u32 role, __u64 n, __u64 file)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	struct chan_row *c = chan_at(chan);
+	__s64 pos = moved_from(n, file);
+	struct moved *m;
+	__u32 zero = 0;
+
+	m = bpf_map_lookup_elem(&moving, &zero);
+	if (!ts || !c || !m || pos < 0)
+		return 0;
+	m->chan = c->id;
+	m->proc = ts->proc_id;
+	m->role = role;
+	m->pos = pos;
+	m->end = pos + n;
+	m->from = 0;
+	m->bytes = 0;
+	bpf_loop(MOVED_PAGES, moved_step, NULL, 0);
+	page_credit(m);
+	return 0;
+}
+
+/* --- calls --- */
+
+/* One more call on the channel, which has returned. */
+static __always_inline void attached(struct task_state *ts, __u32 chan, __u64 file, long ret)
+{
+	struct chan_row *c = chan_at(chan);
+	struct edge_row *e;
+	__u32 row;
+
+	ts->seen++;
+	if (chan >= NO_ROOM || !c) {
+		lose(LOSS_NO_CHAN, 1);
+		return;
+	}
+	row = edge_row_of(chan, 0, ROLE_ATTACH);
+	e = edge_at(row);
+	if (!e) {
+		lose(LOSS_NO_EDGE, 1);
+		return;
+	}
+	c->capacity = mem_size(file);
+	e->last_ns = bpf_jiffies64();
+	if (ret < 0) {
+		edge_failed(row, ret);
+		return;
+	}
+	e->ops++;
+	attachments(c->id, ts->proc_id, true);
+}
+
+/* There is a new mapping at that address, perhaps a shared one. */
+static __noinline int mem_mapped(__u64 addr, __u32 counts)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	struct look l = { .addr = addr, .which = KEY_CALL };
+	__u32 chan;
+
+	if (!ts || !look_around(&l))
+		return 0;
+	span_add(ts->proc, ts->proc_id, l.start, l.end);
+	chan = chan_of_scratch(KEY_CALL, l.file, ROLE_ATTACH, 0);
+	chan_writable(chan, l.flags);
+	if (counts)
+		attached(ts, chan, l.file, 0);
+	return 0;
+}
+
+static __always_inline int mmap_failed(struct task_state *ts, struct pt_regs *regs, long ret)
+{
+	__u64 file = file_of(bpf_get_current_task_btf(), call_arg(regs, 4)), inode;
+	struct chan_key key = {};
+
+	if (call_arg(regs, 3) & MAP_ANONYMOUS || !file || file_type(file) != S_IFREG >> 12)
+		return 0;
+	inode = PEEK_ADDR(struct file, file, f_inode);
+	if (mem_key_of(file, inode, &key) != MECH_NONE)
+		attached(ts, chan_get(&key, file, ROLE_ATTACH, 0), file, ret);
+	return 0;
+}
+
+static __always_inline bool is_error(long ret)
+{
+	return ret < 0 && ret > -4096;
+}
+
+/* A call that maps or unmaps memory has returned. */
+int mem_call(__u32 kind, __s64 ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct task_state *ts = cfg.mechs & MECHS_MEMORY ? state_of(task) : NULL;
+	struct mem_spans *m;
+
+	if (!ts || call_is_compat(task))
+		return 0;
+	switch (kind) {
+	case KIND_mmap:
+		return is_error(ret) ? mmap_failed(ts, regs, ret) : mem_mapped(ret, 1);
+	case KIND_shmat:
+		return is_error(ret) ? 0 : mem_mapped(ret, 1);
+	}
+	m = spans_of(ts);
+	if (!m || is_error(ret))
+		return 0;
+	switch (kind) {
+	case KIND_mremap:
+		return mem_mapped(ret, 0);
+	case KIND_munmap:
+		span_drop(ts->proc, call_arg(regs, 0), call_arg(regs, 0) + call_arg(regs, 1));
+		break;
+	}
+	return 0;
+}

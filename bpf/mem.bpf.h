@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Shared memory: what a mapped file is, and where the memory of a process is shared.
+ *
+ * Every shared mapping is one of a file: a file of some file system, or one that nobody can open by
+ * name, on the kernel's own mount of tmpfs. The name of the latter says what it is.
+ */
+#ifndef IPCTRACE_MEM_BPF_H
+#define IPCTRACE_MEM_BPF_H
+
+#include "file.bpf.h"
+#include "path.bpf.h"
+#include "task.bpf.h"
+
+#define TMPFS_MAGIC 0x01021994
+#define HUGETLBFS_MAGIC 0x958458f6
+#define ANON_INODE_FS_MAGIC 0x09041934
+#define SB_KERNMOUNT (1 << 22)
+#define VM_READ 1
+#define VM_WRITE 2
+#define VM_EXEC 4
+#define VM_SHARED 8 /* and its file is open for writing */
+#define VM_MAYSHARE 0x80
+#define S_IFREG 0100000
+#define MEM_PAGE_SHIFT 12
+#define MAP_TYPE 15
+#define MAP_SHARED 1
+#define MAP_SHARED_VALIDATE 3
+
+static __always_inline bool mmap_is_shared(struct pt_regs *regs)
+{
+	__u32 type = call_arg(regs, 3) & MAP_TYPE;
+
+	return cfg.mechs & MECHS_MEMORY && (type == MAP_SHARED || type == MAP_SHARED_VALIDATE);
+}
+
+static __always_inline __u64 name_of_dentry(__u64 dentry)
+{
+	return PEEK_ADDR(struct dentry, dentry, d_name.name);
+}
+
+static __always_inline __u64 dentry_of(__u64 file)
+{
+	return PEEK_ADDR(struct file, file, f_path.dentry);
+}
+
+/* The first bytes of a name, in one number: a whole short name, or a prefix. */
+static __always_inline __u64 name_head(__u64 name, __u32 n)
+{
+	__u64 head = 0;
+
+	bpf_probe_read_kernel(&head, n & 15, (void *)name);
+	return head;
+}
+
+#define HEAD_SHM 0x006d6873 /* "shm\0" */
+#define HEAD_SYSV 0x56535953 /* "SYSV" */
+#define HEAD_MEMFD 0x3a64666d656dULL /* "memfd:" */
+
+#define MOUNTS_DEEP 4
+
+/* Directly in a directory or at a mount that is called shm, where shm_open() has its files. */
+static __always_inline bool is_in_shm(__u64 file)
+{
+	__u64 up = PEEK_ADDR(struct dentry, dentry_of(file), d_parent);
+	__u64 mnt = PEEK_ADDR(struct file, file, f_path.mnt);
+
+	/* There may be mounts upon mounts. */
+	for (int i = 0; i < MOUNTS_DEEP && up == PEEK_ADDR(struct vfsmount, mnt, mnt_root); i++) {
+		__u64 m = mnt - bpf_core_field_offset(struct mount, mnt);
+
+		up = PEEK_ADDR(struct mount, m, mnt_mountpoint);
+		mnt = PEEK_ADDR(struct mount, m, mnt_parent) +
+		      bpf_core_field_offset(struct mount, mnt);
+	}
+	return name_head(name_of_dentry(up), 4) == HEAD_SHM;
+}
+
+static __always_inline bool is_memory_magic(__u64 magic)
+{
+	return magic == TMPFS_MAGIC || magic == HUGETLBFS_MAGIC;
+}
+
+/* A file of a file system that is nothing but memory. */
+static __always_inline bool is_memory(__u64 file)
+{
+	__u64 sb = PEEK_ADDR(struct inode, PEEK_ADDR(struct file, file, f_inode), i_sb);
+
+	return is_memory_magic(PEEK(struct super_block, sb, s_magic));
+}
+
+/* What a regular file is as memory. */
+static __noinline enum mech mem_mech(__u64 file, __u64 inode)
+{
+	__u64 sb = PEEK_ADDR(struct inode, inode, i_sb), name;
+	__u64 magic = PEEK(struct super_block, sb, s_magic);
+
+	if (magic == ANON_INODE_FS_MAGIC)
+		return MECH_NONE;
+	if (!is_memory_magic(magic))
+		return MECH_MMAP;
+	if (!(PEEK(struct super_block, sb, s_flags) & SB_KERNMOUNT))
+		return is_in_shm(file) ? MECH_POSIXSHM : MECH_MMAP;
+	name = name_of_dentry(dentry_of(file));
+	if (name_head(name, 4) == HEAD_SYSV)
+		return MECH_SHM;
+	return name_head(name, 6) == HEAD_MEMFD ? MECH_MEMFD : MECH_MMAP;
+}
+
+/* Of a segment the file says its number, and whose numbers these are. */
+static __always_inline __u32 shm_ipcns(__u64 file)
+{
+	__u64 data = PEEK_ADDR(struct file, file, private_data);
+	__u64 ns = PEEK_ADDR(struct shm_file_data, data, ns);
+
+	return PEEK(struct ipc_namespace, ns, ns.inum);
+}
+
+/* "SYSV0000abcd": the digits all at once, or they would be 256 ways for the verifier. */
+static __always_inline __u32 sysv_key(__u64 name)
+{
+	__u64 hex = name_head(name + 4, 8);
+	__u32 key = 0;
+
+	hex = (hex & 0x0f0f0f0f0f0f0f0fULL) + (hex >> 6 & 0x0101010101010101ULL) * 9;
+	for (int i = 0; i < 8; i++)
+		key = key << 4 | (hex >> 8 * i & 15);
+	return key;
+}
+
+static __always_inline __u64 mem_size(__u64 file)
+{
+	return PEEK(struct inode, PEEK_ADDR(struct file, file, f_inode), i_size);
+}
+
+/* True: what it is called by is a path. */
+static __always_inline bool mem_fill(struct chan_row *c, __u64 file)
+{
+	__u64 sb = PEEK_ADDR(struct inode, PEEK_ADDR(struct file, file, f_inode), i_sb);
+	__u64 name = name_of_dentry(dentry_of(file));
+	long n;
+
+	c->capacity = mem_size(file);
+	if (!(PEEK(struct super_block, sb, s_flags) & SB_KERNMOUNT))
+		return true;
+	if (c->key.mech == MECH_SHM)
+		c->sysv_key = sysv_key(name);
+	if (c->key.mech == MECH_MEMFD) {
+		n = bpf_probe_read_kernel_str(c->name, PATH_LEN, (void *)name);
+		c->name_len = n > 0 ? n : 0;
+	}
+	return false;
+}
+
+/* --- where a process has shared memory: a superset, that tells most page faults apart at once --- */
+
+static __always_inline struct mem_spans *spans_of(struct task_state *ts)
+{
+	struct mem_spans *m = bpf_map_lookup_elem(&mem_spans, &ts->proc);
+
+	return m && m->nr && m->proc == ts->proc_id ? m : NULL;
+}
+
+/* A range that some step is done with, for each span. */
+struct span_step {
+	__u32 proc; /* row */
+	bool done;
+	__u64 start, end;
+};
+
+static __always_inline struct mem_span *span_at(struct mem_spans *m, __u32 i)
+{
+	return i < MEM_SPANS ? &m->span[i] : NULL;
+}
+
+/* By a helper's loop, as the verifier would go through each of its rounds in every way. */
+static long span_add_step(__u32 i, struct span_step *s)
+{
+	struct mem_spans *m = bpf_map_lookup_elem(&mem_spans, &s->proc);
+	struct mem_span *at = m ? span_at(m, i) : NULL;
+
+	if (!at)
+		return 1;
+	/* 1: taken, and nothing lies in it yet. */
+	if (__sync_val_compare_and_swap(&at->end, 0, 1)) {
+		s->done = at->start <= s->start && s->end <= at->end;
+		return s->done;
+	}
+	at->start = s->start;
+	*(volatile __u64 *)&at->end = s->end;
+	s->done = true;
+	return 1;
+}
+
+static __always_inline void span_add(__u32 proc, __u32 proc_id, __u64 start, __u64 end)
+{
+	struct mem_spans *m = bpf_map_lookup_elem(&mem_spans, &proc);
+	struct span_step s = { .proc = proc, .start = start, .end = end };
+
+	if (!m)
+		return;
+	if (m->proc != proc_id) {
+		/* The row was another process's; only its first shared mapping comes here. */
+		__builtin_memset(m->span, 0, sizeof(m->span));
+		m->proc = proc_id;
+	}
+	m->nr = 1;
+	bpf_loop(MEM_SPANS, span_add_step, &s, 0);
+	if (s.done)
+		return;
+	/* No room: whatever it touches is looked at. */
+	m->span[0].start = 0;
+	m->span[0].end = ~0ULL;
+}
+
+static long span_drop_step(__u32 i, struct span_step *s)
+{
+	struct mem_spans *m = bpf_map_lookup_elem(&mem_spans, &s->proc);
+	struct mem_span *at = m ? span_at(m, i) : NULL;
+
+	if (!at)
+		return 1;
+	if (at->start >= s->start && at->end <= s->end)
+		at->end = 0;
+	return 0;
+}
+
+/* What lies in that range is shared no more. */
+static __always_inline void span_drop(__u32 proc, __u64 start, __u64 end)
+{
+	struct span_step s = { .proc = proc, .start = start, .end = end };
+
+	bpf_loop(MEM_SPANS, span_drop_step, &s, 0);
+}
+
+static __always_inline void spans_inherit(__u32 from, __u32 from_id, __u32 to, __u32 to_id)
+{
+	struct mem_spans *m = bpf_map_lookup_elem(&mem_spans, &from), *n;
+
+	if (!m || !m->nr || m->proc != from_id)
+		return;
+	n = bpf_map_lookup_elem(&mem_spans, &to);
+	if (!n)
+		return;
+	__builtin_memcpy(n->span, m->span, sizeof(n->span));
+	n->proc = to_id;
+	n->nr = 1;
+}
+
+static __always_inline void spans_forget(__u32 proc)
+{
+	struct mem_spans *m = bpf_map_lookup_elem(&mem_spans, &proc);
+
+	if (m)
+		m->nr = m->proc = 0;
+}
+
+#endif

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Shared memory of all kinds: who attached it, who touched which pages, and what flowed by them."""
+from facts import register
+
+MEMORY = ["-m", "shm,posixshm,memfd,mmap"]
+
+VARIANTS = {
+    "shm-producer-consumer": ["", "readers=3 write=0,1,5 read=0,1,2,5", "relation=orphan",
+                              "write= read=0", "read="],
+    "shm-both-ways": ["", "rounds=1", "rounds=100"],
+    "shm-inherit": ["", "children=10 places=2"],
+    "shm-attach-again": ["", "order=one-by-one", "times=40", "times=100 order=one-by-one"],
+    "shm-removed": ["", "end=exit"],
+    "shm-namespaces": ["", "namespaces=5"],
+    "shm-readonly": [""],
+    "posixshm-producer-consumer": ["", "readers=3 write=0,1,5 read=0,1,2,5", "relation=orphan",
+                                   "write= read=0"],
+    "posixshm-both-ways": ["", "rounds=100"],
+    "posixshm-inherit": ["", "children=10 places=2"],
+    "posixshm-map-again": ["", "order=one-by-one", "times=40"],
+    "posixshm-seqlock": ["", "readers=5 updates=100"],
+    "posixshm-calls": ["", "at=offset", "count=100 chunk=4096", "chunk=1"],
+    "memfd-producer-consumer": ["", "readers=3 write=0,1,5 read=0,1,2,5", "relation=orphan"],
+    "memfd-both-ways": ["", "rounds=100"],
+    "memfd-inherit": ["", "children=10 places=2"],
+    "memfd-map-again": ["", "order=one-by-one", "times=40"],
+    "memfd-seqlock": ["", "readers=5 updates=100"],
+    "memfd-calls": ["", "at=offset", "count=100 chunk=4096", "chunk=1"],
+    "mmap-producer-consumer": ["", "readers=3 write=0,1,5 read=0,1,2,5", "relation=orphan",
+                               "write= read=0"],
+    "mmap-both-ways": ["", "of=zero", "of=file", "rounds=100"],
+    "mmap-inherit": ["", "of=zero", "of=file", "children=10 places=2"],
+    "mmap-seqlock": ["", "of=zero", "of=file readers=5"],
+    "mmap-again": ["", "order=one-by-one", "times=40"],
+}
+
+for prefix in ("shm-", "posixshm-", "memfd-", "mmap-"):
+    register(prefix, VARIANTS, MEMORY)

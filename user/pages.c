@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* What the kernel side remembers of pages of shared memory: thrown away with what it is of. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ipc.h>
+#include <sys/shm.h>
+#include <sys/stat.h>
+
+#include "tracer_priv.h"
+
+static int compare_ids(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+struct ids {
+	uint32_t *at;
+	size_t nr;
+};
+
+static bool has(const struct ids *ids, uint32_t id)
+{
+	return bsearch(&id, ids->at, ids->nr, sizeof(id), compare_ids);
+}
+
+static void sort(struct ids *ids)
+{
+	qsort(ids->at, ids->nr, sizeof(*ids->at), compare_ids);
+}
+
+static int live_chans(const struct tracer *t, struct ids *ids)
+{
+	size_t max = t->rows[TABLE_CHANS].max;
+
+	ids->at = calloc(max, sizeof(*ids->at));
+	for (size_t i = 0; ids->at && i < max && i < t->engine->used[TABLE_CHANS]; i++)
+		if (t->chans[i].id)
+			ids->at[ids->nr++] = t->chans[i].id;
+	sort(ids);
+	return ids->at ? 0 : -1;
+}
+
+static int live_procs(const struct tracer *t, struct ids *ids)
+{
+	size_t max = t->rows[TABLE_PROCS].max;
+
+	ids->at = calloc(max, sizeof(*ids->at));
+	for (size_t i = 0; ids->at && i < max && i < t->engine->used[TABLE_PROCS]; i++)
+		if (t->procs[i].id)
+			ids->at[ids->nr++] = t->procs[i].id;
+	sort(ids);
+	return ids->at ? 0 : -1;
+}
+
+static void clean_touches(struct tracer *t, const struct ids *chans, const struct ids *procs)
+{
+	int fd = bpf_map__fd(t->skel->maps.touches);
+	struct touch_key key, next;
+	bool more = !bpf_map_get_next_key(fd, NULL, &key);
+
+	while (more) {
+		more = !bpf_map_get_next_key(fd, &key, &next);
+		if ((!has(chans, key.chan) || !has(procs, key.proc)) &&
+		    !bpf_map_delete_elem(fd, &key))
+			__atomic_sub_fetch(&t->engine->touches, 1, __ATOMIC_RELAXED);
+		key = next;
+	}
+}
+
+static void clean_groups(struct tracer *t, const struct ids *chans)
+{
+	int fd = bpf_map__fd(t->skel->maps.page_writers);
+	struct page_key key, next;
+	bool more = !bpf_map_get_next_key(fd, NULL, &key);
+
+	while (more) {
+		more = !bpf_map_get_next_key(fd, &key, &next);
+		if (!has(chans, key.chan) && !bpf_map_delete_elem(fd, &key))
+			__atomic_sub_fetch(&t->engine->page_groups, 1, __ATOMIC_RELAXED);
+		key = next;
+	}
+}
+
+void pages__clean(struct tracer *t)
+{
+	struct ids chans = { 0 }, procs = { 0 };
+
+	if (!live_chans(t, &chans) && !live_procs(t, &procs)) {
+		clean_touches(t, &chans, &procs);
+		clean_groups(t, &chans);
+	}
+	free(chans.at);
+	free(procs.at);
+}
+
+bool pages__are_many(const struct tracer *t)
+{
+	return t->engine->touches > TOUCHES / 2 || t->engine->page_groups > PAGE_GROUPS / 2;
+}
+
+/* System V and POSIX shared memory wait for the next to come. */
+bool pages__persist(const struct chan_row *c)
+{
+	struct shmid_ds segment;
+	struct stat st;
+	char path[PATH_LEN + 16];
+
+	switch (c->key.mech) {
+	case MECH_SHM:
+		return !stat("/proc/self/ns/ipc", &st) && st.st_ino == c->key.dev &&
+		       !shmctl(c->key.ino, IPC_STAT, &segment);
+	case MECH_POSIXSHM:
+		/* The name's first part is its last one. */
+		snprintf(path, sizeof(path), "/dev/shm/%.*s", (int)strnlen(c->name, c->name_len),
+			 c->name);
+		return !stat(path, &st) && st.st_ino == c->key.ino;
+	default:
+		return false;
+	}
+}
