@@ -50,7 +50,9 @@ static const __u8 uring_does[URING_OPS] = {
 
 #define REQ_F_FIXED_FILE 1 /* these two are ABI */
 #define REQ_F_CQE_SKIP (1 << 6)
-#define REQ_F_NOWAIT (1 << 11) /* the same in 6.1 and 6.18 */
+#define REQ_F_NOWAIT (1 << 11) /* these two are the same in 6.1 and 6.18 */
+#define REQ_F_POLLED (1 << 14)
+#define ECANCELED 125
 #define IORING_RECV_MULTISHOT 2
 #define IORING_ACCEPT_MULTISHOT 1
 #define SPLICE_F_FD_IN_FIXED (1U << 31)
@@ -236,7 +238,12 @@ static __always_inline void uring_completed(__u64 req, __s64 ret)
 
 	if (does == DOES_OPEN && ret > 0)
 		uring_open(file_of(bpf_get_current_task_btf(), ret));
-	/* No file: it was cancelled before it began. */
+	/*
+	 * Cancelled before it began, as what is linked to one that failed: no operation. It has no file
+	 * then, or on older kernels it was never tried, and so does not wait for its file either.
+	 */
+	if (ret == -ECANCELED && !(PEEK(struct io_kiocb, req, flags) & REQ_F_POLLED))
+		return;
 	if (!file || does == DOES_NOTHING || does == DOES_OPEN)
 		return;
 	if (does == DOES_SPLICE || does == DOES_TEE) {
