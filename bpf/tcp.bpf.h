@@ -48,32 +48,38 @@ static __always_inline bool tcp_is_still(__u64 sk)
 	       !PEEK(struct sock, sk, sk_lock.slock.rlock.raw_lock.val.counter);
 }
 
-/* False: somebody was changing it meanwhile. */
-static __always_inline bool tcp_look_twice(__u64 sk, bool passive, struct tcp_seqs *s)
-{
-	bool still = tcp_is_still(sk);
-	struct tcp_seqs again;
-
-	*s = tcp_look(sk, passive);
-	again = tcp_look(sk, passive);
-	return still && tcp_is_still(sk) && s->mine == again.mine && s->theirs == again.theirs;
-}
+struct tcp_looks {
+	__u64 sk;
+	struct tcp_seqs s;
+	bool passive;
+};
 
 /*
- * Counters change two at a time under a lock that is not held here. (No loop: 6.1 takes this one for
- * endless.)
+ * Counters change two at a time, under a lock that is not held here. A change that was under way at the
+ * first look is over when the lock is seen free, so that the second one shows something else.
  */
+static long tcp_look_step(__u32 i, struct tcp_looks *l)
+{
+	struct tcp_seqs again;
+	bool still;
+
+	l->s = tcp_look(l->sk, l->passive);
+	still = tcp_is_still(l->sk);
+	again = tcp_look(l->sk, l->passive);
+	return still && l->s.mine == again.mine && l->s.theirs == again.theirs;
+}
+
+/* Whoever holds the lock may itself have been interrupted, in a virtual machine for long. */
+#define TCP_LOOKS 16384
+
 __noinline __u64 tcp_pair(__u64 sk)
 {
-	bool passive = tcp_is_passive(sk);
-	struct tcp_seqs s;
+	struct tcp_looks l = { .sk = sk, .passive = tcp_is_passive(sk) };
 
-	if (!tcp_look_twice(sk, passive, &s) && !tcp_look_twice(sk, passive, &s) &&
-	    !tcp_look_twice(sk, passive, &s))
-		tcp_look_twice(sk, passive, &s);
-	if (s.mine < s.theirs)
-		return (__u64)s.mine << 32 | s.theirs;
-	return (__u64)s.theirs << 32 | s.mine;
+	bpf_loop(TCP_LOOKS, tcp_look_step, &l, 0);
+	if (l.s.mine < l.s.theirs)
+		return (__u64)l.s.mine << 32 | l.s.theirs;
+	return (__u64)l.s.theirs << 32 | l.s.mine;
 }
 
 /* MECH_NONE: it is not connected, or not yet. */
