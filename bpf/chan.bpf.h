@@ -132,6 +132,9 @@ static __always_inline void chan_fill_row(struct chan_row *c, struct chan_key *k
 		break;
 	case MECH_SEM: /* no file, but the kernel's object */
 		c->sysv_key = PEEK(struct kern_ipc_perm, file, key);
+		/* Made, or last set to a value, then. */
+		if (PEEK(struct sem_array, file, sem_ctime) < (__s64)cfg.started)
+			c->flags |= CHAN_PREEXISTING;
 		break;
 	case MECH_MSG:
 		msg_fill(c, file);

@@ -27,6 +27,7 @@ struct settings {
 	__u32 types; /* bit per S_IFMT >> 12: files that can be one of these */
 	__u8 ops; /* a record per operation */
 	__u8 life; /* a record per fork, exec, exit, channel */
+	__u64 started; /* wall clock, seconds */
 	__u32 pidns; /* inode of the tracer's pid namespace */
 	__u8 casts; /* bpf_rdonly_cast() exists: plain loads instead of probe reads */
 	__u8 uring_entry; /* the tracepoint of completions gives the entry of the ring */

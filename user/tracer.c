@@ -113,6 +113,7 @@ static int configure(struct tracer *t)
 			cfg->types |= mech__get(mech)->types;
 	cfg->ops = o->ops;
 	cfg->life = o->life;
+	cfg->started = time(NULL);
 	if (!stat("/proc/self/ns/pid", &ns))
 		cfg->pidns = ns.st_ino;
 	cfg->nr_procs = t->rows[TABLE_PROCS].max;
