@@ -28,6 +28,37 @@ int mem_call(__u32 kind, __s64 ret);
 int mem_moved(__u32 chan, __u32 role, __u64 n, __u64 file);
 int op_record(__u64 where, __s64 ret, __u64 blocked_ns);
 
+/* One field at a time: the whole header would be too much for the stack. */
+#define MSG_FIELD(to, msg, field) \
+	bpf_probe_read_user(&(to), sizeof(to), (void *)((msg) + offsetof(struct mmsghdr, field)))
+
+/* A file on which each call may go somewhere else. */
+static __always_inline bool is_datagrams(__u64 file)
+{
+	return file && file_type(file) == S_IFSOCK >> 12 && sock_type(sock_of(file)) == SOCK_DGRAM;
+}
+
+/*
+ * The address that a datagram is sent to, in user memory, of several messages the first one's; returns
+ * its length, 0: none.
+ */
+static __always_inline __u32 name_of_msg(struct pt_regs *regs, __u32 kind, __u64 *name)
+{
+	__u64 msg = call_arg(regs, 1);
+	__u32 len = 0;
+
+	*name = 0;
+	if (kind == KIND_sendto) {
+		*name = call_arg(regs, 4);
+		return *name ? call_arg(regs, 5) : 0;
+	}
+	if ((kind != KIND_sendmsg && kind != KIND_sendmmsg) ||
+	    MSG_FIELD(*name, msg, msg_hdr.msg_name) || !*name ||
+	    MSG_FIELD(len, msg, msg_hdr.msg_namelen))
+		return 0;
+	return len;
+}
+
 /* Fills in what the call on that file acts on. False: nothing that is watched. */
 static __always_inline bool act_on(struct act *a, struct task_state *ts, __u64 file, __u32 fd,
 				   __u32 role)

@@ -275,7 +275,9 @@ static __always_inline __u64 chan_row_of(__u64 file, __u32 role, __u32 flags)
 	return chan_of_scratch(KEY_CALL, file, role, flags);
 }
 
-__u64 unix_row_to(__u64 file, __u64 name, __u32 len); /* in unix.bpf.c */
+/* In unix.bpf.c. */
+__u64 unix_row_to(__u64 file, __u64 name, __u32 len);
+__u32 unix_row_known(__u64 file, __u64 name, __u32 len);
 __u64 udp_row_to(__u64 file, __u64 name); /* in udp.bpf.c */
 
 /*

@@ -251,6 +251,35 @@ __noinline int note_act(__u32 which, __u32 fd, __u32 role)
 	return ts && which < ACTS && act_on(&ts->acts[which], ts, file_of(task, fd), fd, role);
 }
 
+/*
+ * The same of a datagram with an address: nobody knows yet where that leads, but where it led before.
+ * 0: it has none.
+ */
+__noinline int note_address(__u32 kind)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	__u64 file = file_of(task, call_arg(regs, 0)), name;
+	struct task_state *ts = state_of(task);
+	__u32 len, row;
+
+	if (!ts || !is_datagrams(file) || sock_family(sock_of(file)) != AF_UNIX)
+		return 0;
+	len = name_of_msg(regs, kind, &name);
+	if (!len)
+		return 0;
+	ts->acts[0].edge = 0;
+	row = unix_row_known(file, name, len);
+	if (row == NO_ROW)
+		return len;
+	ts->acts[0].chan = row + 1;
+	ts->acts[0].edge = edge_row_of(row, 0, ROLE_WRITE) + 1;
+	ts->acts[0].role = ROLE_WRITE;
+	ts->acts[0].flags = PEEK(struct file, file, f_flags) & O_NONBLOCK ? ACT_NONBLOCK : 0;
+	ts->acts[0].file = file;
+	return len;
+}
+
 __noinline int note_acts(__u32 kind)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -274,7 +303,8 @@ __noinline int note_acts(__u32 kind)
 		if (file && PEEK(struct file, file, f_mode) & FMODE_WRITE)
 			role = ROLE_WRITE;
 	}
-	note_act(0, fd, role);
+	if (role != ROLE_WRITE || !note_address(kind))
+		note_act(0, fd, role);
 	if (two)
 		note_act(1, fd2, role == ROLE_READ ? ROLE_WRITE : ROLE_READ);
 	else

@@ -16,10 +16,6 @@ struct mmsg {
 	bool noted; /* the call slept: the first message's channel was taken then */
 };
 
-/* One field at a time: the whole header would be too much for the stack. */
-#define MSG_FIELD(to, msg, field) \
-	bpf_probe_read_user(&(to), sizeof(to), (void *)((msg) + offsetof(struct mmsghdr, field)))
-
 /* The message's channel and edge into ts->acts[0]. */
 static __always_inline bool mmsg_act(struct mmsg *m, struct task_state *ts, __u64 msg)
 {

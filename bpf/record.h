@@ -116,9 +116,10 @@ enum chan_flags {
 	CHAN_LEDGER = 4, /* who wrote which bytes was kept in a ledger */
 	CHAN_NO_LEDGER = 8, /* it should have been, and there was no room */
 	CHAN_GONE = 16, /* nobody holds it: no record of it comes after this one */
-	CHAN_REMOVED = 64, /* System V: does not exist any more, so nobody needs to hold it */
 	CHAN_TWO_ENDS = 32, /* a connection: what is written at one end is read at the other */
-	CHAN_WRITABLE = 64, /* memory that is not only read */
+	CHAN_REMOVED = 64, /* System V: does not exist any more, so nobody needs to hold it */
+	CHAN_MESSAGES = 128, /* keeps borders of messages, as not all of its mechanism do */
+	CHAN_WRITABLE = 256, /* memory that is not only read */
 };
 
 /* What makes a channel the same channel. */
@@ -171,6 +172,7 @@ struct chan_row {
 	__u64 max_queued_ns;
 	__u32 dropped; /* messages that found no room */
 	__u32 _pad2;
+	__u64 found_at[2]; /* of a connection: what of found_bytes can be read at each end */
 };
 
 #define EDGE_ERRS 3

@@ -75,27 +75,6 @@ static __always_inline __u32 nonblock_if(__u32 flag)
 	return flag ? ACT_NONBLOCK : 0;
 }
 
-/* The address that a datagram is sent to, in user memory; returns its length, 0: none. */
-static __always_inline __u32 name_of_msg(struct pt_regs *regs, __u32 kind, __u64 *name)
-{
-	struct user_msghdr msg = {};
-
-	if (kind == KIND_sendto) {
-		*name = call_arg(regs, 4);
-		return *name ? call_arg(regs, 5) : 0;
-	}
-	if (bpf_probe_read_user(&msg, sizeof(msg), (void *)call_arg(regs, 1)))
-		return 0;
-	*name = (__u64)msg.msg_name;
-	return *name ? msg.msg_namelen : 0;
-}
-
-/* A file on which each call may go somewhere else. */
-static __always_inline bool is_datagrams(__u64 file)
-{
-	return file && file_type(file) == S_IFSOCK >> 12 && sock_type(sock_of(file)) == SOCK_DGRAM;
-}
-
 static __always_inline bool is_unix(__u64 file)
 {
 	return file_type(file) == S_IFSOCK >> 12 && sock_family(sock_of(file)) == AF_UNIX;

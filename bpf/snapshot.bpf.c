@@ -73,6 +73,13 @@ int snap_chan(struct bpf_iter__task_file *ctx)
 		return 0;
 	row = chan_get_in(KEY_SNAPSHOT, &key, number_of(file), ROLE_READ, CHAN_PREEXISTING);
 	c = chan_at(row);
+	if (row < NO_ROOM && c && c->key.mech == MECH_UNIX && !c->first_tail) {
+		/* Once: what is read from now on, is counted. */
+		c->first_tail = 1;
+		if (c->flags & CHAN_PREEXISTING)
+			unix_find(c, sock_of((__u64)file));
+		return 0;
+	}
 	if (row >= NO_ROOM || !c || c->key.mech > MECH_FIFO || c->found_bytes || c->first_writer)
 		return 0;
 	pipe_view(number_of(file), &v);
@@ -82,6 +89,14 @@ int snap_chan(struct bpf_iter__task_file *ctx)
 	if (!c->ledger && v.bytes)
 		ledger_open_early(c, number_of(file), true);
 	return 0;
+}
+
+static __always_inline bool is_mailbox(__u32 row)
+{
+	struct chan_row *c = chan_at(row);
+
+	return c && !(c->flags & CHAN_TWO_ENDS) &&
+	       (c->key.mech == MECH_UNIX || c->key.mech == MECH_UDP);
 }
 
 /* Who holds a channel that is known. */
@@ -104,7 +119,8 @@ int snap_holder(struct bpf_iter__task_file *ctx)
 	out.end = found >> 32;
 	out.pid = tgid_here(task);
 	out.start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
-	if (file->f_mode & FMODE_WRITE)
+	/* Who has the socket of a mailbox gets what is sent there; it sends to others. */
+	if (file->f_mode & FMODE_WRITE && !is_mailbox(found))
 		out.modes |= 1 << ROLE_WRITE;
 	if (file->f_mode & FMODE_READ)
 		out.modes |= 1 << ROLE_READ;

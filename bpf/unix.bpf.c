@@ -75,6 +75,14 @@ struct {
 	__type(value, struct unix_dest);
 } unix_dests SEC(".maps");
 
+/* Too big for the stack at the end of a long chain of calls. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct unix_dest_key);
+} unix_dest_keys SEC(".maps");
+
 static __always_inline struct dgram_notes *notes_of_me(bool make)
 {
 	return bpf_task_storage_get(&dgram_notes, bpf_get_current_task_btf(), 0,
@@ -95,7 +103,10 @@ static __always_inline __u64 dgram_of_call(struct pt_regs *regs, __u32 kind)
 
 /* --- sending --- */
 
-/* That process sends by the socket; what was received before that was known is its. */
+/*
+ * That process sends by the socket; what was received before that was known is its. chan: id; 0: it may
+ * be older than this trace.
+ */
 static __noinline int dgram_written_by(__u64 sk, __u32 proc, __u32 chan)
 {
 	struct dgram_writer *w = bpf_map_lookup_elem(&dgram_writers, &sk);
@@ -104,23 +115,13 @@ static __noinline int dgram_written_by(__u64 sk, __u32 proc, __u32 chan)
 	if (w && w->ino == new.ino) {
 		if (w->proc == proc || w->proc == PROC_SHARED)
 			return 0;
-		if (!w->proc)
+		if (!w->proc && chan)
 			flow_add(chan, proc, w->reader, w->bytes);
 		w->proc = w->proc ? PROC_SHARED : proc;
 		return 0;
 	}
 	bpf_map_update_elem(&dgram_writers, &sk, &new, BPF_ANY);
 	return 0;
-}
-
-static __always_inline bool call_names(struct pt_regs *regs, __u32 kind)
-{
-	__u64 name = 0;
-
-	if (kind == KIND_sendto || kind == KIND_sendmsg)
-		return name_of_msg(regs, kind, &name);
-	return kind == KIND_sendmmsg && !MSG_FIELD(name, call_arg(regs, 1), msg_hdr.msg_name) &&
-	       name;
 }
 
 static __always_inline void note_sent(__u32 chan, __u32 id)
@@ -154,7 +155,7 @@ static __noinline int dgram_sent(__u64 sk)
 	struct task_state *ts = state_of(task);
 	struct chan_key key = { .mech = MECH_UNIX, .ino = sock_ino(sk) };
 	__u32 kind = kind_of(regs), messages;
-	__u64 from = dgram_of_call(regs, kind), socket, found;
+	__u64 from = dgram_of_call(regs, kind), socket, found, name;
 	struct chan_row *c;
 
 	if (!ts || !from || !key.ino)
@@ -164,11 +165,11 @@ static __noinline int dgram_sent(__u64 sk)
 	c = chan_at(found);
 	if ((__u32)found >= NO_ROOM || !c)
 		return 0;
-	dgram_written_by(from, ts->proc_id, c->id);
+	dgram_written_by(from, ts->proc_id, c->flags & CHAN_PREEXISTING ? 0 : c->id);
 	messages = PEEK(struct sock, sk, sk_receive_queue.qlen);
 	if (messages > c->highwater_messages)
 		c->highwater_messages = messages;
-	if (call_names(regs, kind))
+	if (name_of_msg(regs, kind, &name))
 		note_sent(found, c->id);
 	return 0;
 }
@@ -222,6 +223,22 @@ static __always_inline bool dest_key(struct unix_dest_key *key, __u64 file, __u6
 	return true;
 }
 
+/* Where that address, in user memory, led before; NO_ROW: not known. */
+__u32 unix_row_known(__u64 file, __u64 name, __u32 len)
+{
+	struct unix_dest *known;
+	struct unix_dest_key *key;
+	struct chan_row *c;
+	__u32 zero = 0;
+
+	key = bpf_map_lookup_elem(&unix_dest_keys, &zero);
+	if (!key || !dest_key(key, file, name, len))
+		return NO_ROW;
+	known = bpf_map_lookup_elem(&unix_dests, key);
+	c = known ? chan_at(known->chan) : NULL;
+	return c && c->id == known->id ? known->chan : NO_ROW;
+}
+
 /*
  * The mailbox that the current call's next message went to, by its address in user memory; of a call
  * that has sent nothing, where that led before. NO_ROW: not known.
@@ -229,25 +246,22 @@ static __always_inline bool dest_key(struct unix_dest_key *key, __u64 file, __u6
 __u64 unix_row_to(__u64 file, __u64 name, __u32 len)
 {
 	struct dgram_notes *n = notes_of_me(false);
-	struct unix_dest to = {}, *known;
-	struct unix_dest_key key;
+	__u32 known = unix_row_known(file, name, len), zero = 0;
+	struct unix_dest_key *key;
+	struct unix_dest to = {};
 	struct chan_row *c;
 
-	if (!dest_key(&key, file, name, len))
+	if (!n || n->nr_sent == n->at_sent)
+		return known;
+	to.chan = sent_to(n);
+	c = chan_at(to.chan);
+	if (!c || to.chan == NO_ROW)
 		return NO_ROW;
-	known = bpf_map_lookup_elem(&unix_dests, &key);
-	if (n && n->nr_sent != n->at_sent) {
-		to.chan = sent_to(n);
-		c = chan_at(to.chan);
-		if (!c || to.chan == NO_ROW)
-			return NO_ROW;
-		to.id = c->id;
-		if (!known || known->id != to.id)
-			bpf_map_update_elem(&unix_dests, &key, &to, BPF_ANY);
-		return to.chan;
-	}
-	c = known ? chan_at(known->chan) : NULL;
-	return c && c->id == known->id ? known->chan : NO_ROW;
+	to.id = c->id;
+	key = bpf_map_lookup_elem(&unix_dest_keys, &zero); /* as unix_row_known() has filled it */
+	if (key && known != to.chan)
+		bpf_map_update_elem(&unix_dests, key, &to, BPF_ANY);
+	return to.chan;
 }
 
 /* --- receiving --- */
@@ -311,38 +325,6 @@ static __always_inline void dgram_read(struct chan_row *c, __u32 reader, __s64 r
 }
 
 /* --- how full it is --- */
-
-struct queue_sum {
-	__u64 skb;
-	__u64 bytes;
-};
-
-static long queue_step(__u32 i, struct queue_sum *s)
-{
-	__u64 cb = s->skb + bpf_core_field_offset(struct sk_buff, cb);
-
-	s->bytes += PEEK(struct sk_buff, s->skb, len) - PEEK(struct unix_skb_parms, cb, consumed);
-	s->skb = addr_at(s->skb + bpf_core_field_offset(struct sk_buff, next));
-	return !s->skb;
-}
-
-#define QUEUE_MAX (1 << 16)
-
-/*
- * Bytes that lie unread in a socket. Its lock is not held: what somebody changes meanwhile is counted
- * wrong, but for once.
- */
-static __always_inline __u64 queue_bytes(__u64 sk)
-{
-	__u64 head = sk + bpf_core_field_offset(struct sock, sk_receive_queue);
-	__u32 n = PEEK(struct sock, sk, sk_receive_queue.qlen);
-	struct queue_sum s = {};
-
-	s.skb = addr_at(head + bpf_core_field_offset(struct sk_buff_head, next));
-	if (n && n <= QUEUE_MAX && s.skb)
-		bpf_loop(n, queue_step, &s, 0);
-	return s.bytes;
-}
 
 /*
  * Its fullest so far may be now: the writer's memory that others have not freed yet is more than ever

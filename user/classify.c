@@ -157,7 +157,7 @@ void classify_chan(struct graph *g, struct chan *c)
 	const struct mech_desc *m = mech__get(c->c.row.key.mech);
 
 	c->c.medium = m->medium;
-	c->c.unit = m->unit;
+	c->c.unit = c->c.row.flags & CHAN_MESSAGES ? "message" : m->unit;
 	c->c.naming = m->naming;
 	c->c.buffering = m->buffering;
 	c->c.scope = m->scope;

@@ -89,6 +89,7 @@ struct ctx {
 
 static void start(struct ctx *x)
 {
+	const struct chan_row *row = &x->c->c.row;
 	struct edge *e;
 
 	list_for_each(e, x->writers, by_chan) {
@@ -101,7 +102,9 @@ static void start(struct ctx *x)
 		x->read += e->left;
 		x->demanders += e->left > 0;
 	}
-	x->found = min_u64(x->c->c.row.found_bytes, x->read);
+	x->found = min_u64(chan_has_two_ends(x->c) ? row->found_at[chan_other_end(x->c, x->end)]
+						   : row->found_bytes,
+			   x->read);
 }
 
 static uint64_t ledger_ops(const struct ctx *x, const struct edge *from, const struct edge *to)

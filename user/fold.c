@@ -200,7 +200,7 @@ static struct chan *new_group_chan(struct graph *g, struct chan *like)
 	like->signature = NULL;
 	group->c.row = like->c.row;
 	group->c.row.highwater = 0;
-	group->c.row.found_bytes = 0;
+	group->c.row.found_bytes = group->c.row.found_at[0] = group->c.row.found_at[1] = 0;
 	group->c.count = 0;
 	group->c.folded = true;
 	group->has_row = true;
@@ -283,6 +283,8 @@ static void merge_chan(struct chan *to, const struct chan *from)
 	a->queued_ns += b->queued_ns;
 	a->truncated_bytes += b->truncated_bytes;
 	a->found_bytes += b->found_bytes;
+	a->found_at[0] += b->found_at[0];
+	a->found_at[1] += b->found_at[1];
 }
 
 /* All of c becomes part of the group. */

@@ -11,8 +11,8 @@ static const char *const life_words[] = { "none", "fork", "exec", "exit", "chan"
 static const char *const proc_words[] = {
 	"dead", "initial", "root", "compat", "cut", "holder", NULL
 };
-static const char *const chan_words[] = { "preexisting", "cut",      "ledger",   "no-ledger",
-					  "gone",        "two-ends", "writable", NULL };
+static const char *const chan_words[] = { "preexisting", "cut",     "ledger",   "no-ledger", "gone",
+					  "two-ends",    "removed", "messages", "writable",  NULL };
 
 #define SIZE(s, f) sizeof(((struct s *)0)->f)
 #define AT(s, f) .at = offsetof(struct s, f), .size = SIZE(s, f)
@@ -77,6 +77,8 @@ static const struct field chan_fields[] = {
 	NUM("capacity-messages", rec_chan, row.capacity_messages),
 	NUM("highwater-messages", rec_chan, row.highwater_messages),
 	NUM("truncated", rec_chan, row.truncated_bytes),
+	NUM("found-at-0", rec_chan, row.found_at[0]),
+	NUM("found-at-1", rec_chan, row.found_at[1]),
 	NUM("queued-ns", rec_chan, row.queued_ns),
 	NUM("max-queued-ns", rec_chan, row.max_queued_ns),
 	{ 0 },

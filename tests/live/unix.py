@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Unix sockets, and descriptors passed over them: every workload against its facts."""
+import os
+import re
+
 from facts import register
+from lib import (OUTSIDE, PYTHON, Graph, check, check_equal, need, read_text, test, wait_for)
 
 TYPES = ("stream", "seqpacket", "dgram")
 WAYS = [("write", "read"), ("writev", "readv"), ("send", "recv"), ("sendmsg", "recvmsg"),
@@ -28,7 +32,7 @@ VARIANTS = {
     "unix-shared-mailbox": ["", "how=sendto senders=5 workers=2", "how=sendmmsg name=abstract"],
     "unix-dgram-echo": ["", "name=abstract clients=10", "name=autobind"],
     "unix-fan-out": ["", "name=abstract receivers=10 count=3"],
-    "unix-cut": ["room=1000 left=0"],
+    "unix-cut": ["", "room=1000 left=0", "room=0"],
     "unix-credentials": ["type=" + kind for kind in TYPES],
 }
 
@@ -39,3 +43,136 @@ FD_VARIANTS = {
 
 register("unix-", VARIANTS)
 register("fd-", FD_VARIANTS)
+
+# A client and a server from before, 5 bytes unread at the server and 3 at the client; when "go" is
+# there, 100 and 50 more. KIND: the type of socket.
+BEFORE = """
+import os, socket, time
+def wait(name):
+    while not os.path.exists(name):
+        time.sleep(0.01)
+def take(sock, size):
+    while size:
+        size -= len(sock.recv(size))
+KIND = socket.SOCK_%s
+listener = socket.socket(socket.AF_UNIX, KIND)
+listener.bind("./server")
+listener.listen()
+client = socket.socket(socket.AF_UNIX, KIND)
+client.connect("./server")
+server = listener.accept()[0]
+client.send(b"early")
+server.send(b"too")
+inodes = [os.fstat(s.fileno()).st_ino for s in (client, server)]
+pid = os.fork()
+mine, other = (client, server) if pid else (server, client)
+other.close()
+if pid:
+    with open("pids.new", "w") as f:
+        f.write("%%d %%d %%d %%d" %% (os.getpid(), pid, *inodes))
+    os.rename("pids.new", "pids")
+wait("go")
+mine.send(b"x" * (100 if pid else 50))
+take(mine, 3 if pid else 5)
+take(mine, 50 if pid else 100)
+if not pid:
+    open("done", "w").close()
+wait("end")
+if pid:
+    os.waitpid(pid, 0)
+"""
+
+
+def from_before(t, kind, both):
+    """Trace the client, or both; returns the graph, the pids, and the inodes of the sockets."""
+    need("ss")
+    target = t.start([PYTHON, "-c", BEFORE % kind])
+    wait_for(lambda: os.path.exists(t.path("pids")), "the target")
+    client, server, mine, theirs = map(int, read_text(t.path("pids")).split())
+    table = t.run(["ss", "-xpH"]).stdout
+    for pid, one, other in ((client, mine, theirs), (server, theirs, mine)):
+        check(re.search(r" %d .* %d .*pid=%d," % (one, other, pid), table),
+              "ss does not show %d with its peer %d" % (one, other))
+    out = t.path("x.json")
+    tracer = t.tracer(["-o", out, "-p", str(client)] + (["-p", str(server)] if both else []))
+    t.ready(tracer)
+    t.write("go", "")
+    wait_for(lambda: os.path.exists(t.path("done")), "the target to be done")
+    t.stop(tracer)
+    t.write("end", "")
+    target.wait(20)
+    graph = Graph.load(out)
+    graph.check_sane(tracer.pid)
+    chan, = [c for c in graph.chans.values()
+             if mine in [e["ino"] for e in c["ends"]] and graph.edges_of(chan=c)]
+    check_equal(sorted(e["ino"] for e in chan["ends"]), sorted((mine, theirs)), "its ends, as ss says")
+    check_equal((chan["path"], chan["preexisting"]), ("./server", True), "path, preexisting")
+    return graph, chan, graph.pid(client), graph.pid(server)
+
+
+def flows_on(graph, chan):
+    return {(f["from"], f["to"]): (f["bytes"], f["certainty"]) for f in graph.flows
+            if f["channel"] == chan["id"]}
+
+
+@test("a connection from before, something unread at both ends")
+def preexisting(t):
+    graph, chan, client, server = from_before(t, "STREAM", True)
+    check_equal((chan["found_bytes"], chan["left_bytes"]), (8, 0), "found_bytes, left_bytes")
+    check_equal(flows_on(graph, chan), {
+        (OUTSIDE, server["id"]): (5, "exact"), (OUTSIDE, client["id"]): (3, "exact"),
+        (client["id"], server["id"]): (100, "exact"), (server["id"], client["id"]): (50, "exact"),
+    }, "flows")
+
+
+@test("a connection from before, of which one end is watched: the other's holder is named")
+def preexisting_half(t):
+    graph, chan, client, server = from_before(t, "SEQPACKET", False)
+    check_equal((chan["unit"], server["watched"]), ("message", False), "unit; is the server watched")
+    flows = flows_on(graph, chan)
+    check_equal(flows.get((client["id"], server["id"])), (100, "inferred"), "flow to the server")
+    got = sum(size for (_, to), (size, _) in flows.items() if to == client["id"])
+    check_equal(got, 53, "bytes to the client")
+
+
+# A mailbox that nobody reads: by address, until it is full; once with waiting, once without.
+FULL = """
+import os, socket, sys, time
+box = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+box.bind("./box")
+room = int(open("/proc/sys/net/unix/max_dgram_qlen").read()) + 1
+out = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+pid = os.fork()
+if not pid:
+    for i in range(room + 1):
+        out.sendto(b"hello", "./box")
+    for i in range(3):
+        try:
+            out.sendto(b"lost", socket.MSG_DONTWAIT, "./box")
+        except BlockingIOError:
+            pass
+    os._exit(0)
+def asleep():
+    nr = open("/proc/%d/syscall" % pid).read().split()[0]
+    return nr == sys.argv[1] and ") S" in open("/proc/%d/stat" % pid).read()
+while not asleep():
+    time.sleep(0.001)
+box.recv(100)
+os.waitpid(pid, 0)
+print(os.getpid(), pid, room)
+"""
+
+
+@test("a full mailbox, written to by address: who waits and who is refused")
+def full_mailbox(t):
+    sendto = {"x86_64": "44", "aarch64": "206"}[os.uname().machine]
+    graph = t.trace([PYTHON, "-c", FULL, sendto])
+    owner, sender, room = map(int, graph.tracer.stdout.split())
+    chan, = [c for c in graph.chans.values() if c["path"] == "./box"]
+    edge, = graph.edges_of(graph.pid(sender), "write")
+    check_equal((edge["ops"], edge["bytes"], edge["errors"], edge["nonblocking_ops"],
+                 edge["blocked_ops"]), (room + 1, 5 * (room + 1), {"EAGAIN": 3}, 3, 1), "the sender")
+    check_equal((chan["capacity_messages"], chan["highwater_messages"], chan["unit"]),
+                (room, room, "message"), "room, most messages, unit")
+    check_equal(chan["left_bytes"], 5 * room, "left_bytes")
+    graph.exact_flow(graph.pid(sender), graph.pid(owner), 5)
