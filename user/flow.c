@@ -545,8 +545,11 @@ static int resolve_to_all(struct graph *g, struct chan *c)
 
 int flow_resolve(struct graph *g, struct chan *c)
 {
-	int err;
+	bool is_host;
+	int err = host_resolve(g, c, &is_host);
 
+	if (err || is_host)
+		return err;
 	if (mech__get(c->c.row.key.mech)->flows == FLOWS_TO_ALL)
 		return resolve_to_all(g, c);
 	if (mech__get(c->c.row.key.mech)->flows == FLOWS_ROWS)

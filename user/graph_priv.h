@@ -93,6 +93,7 @@ struct graph_priv {
 	struct map cgroups; /* paths by id */
 	struct proc outside;
 	bool outside_used;
+	uint32_t nr_hosts;
 	bool finished;
 };
 
@@ -180,5 +181,8 @@ void memo_free(struct memo *m);
 
 /* The parent's id of a process that may have left. */
 uint32_t graph_parent_key(const struct graph *g, uint32_t key);
+
+/* host.c: flows of a channel whose other side is another host; *is_host: it is such a one. */
+int host_resolve(struct graph *g, struct chan *c, bool *is_host);
 
 #endif

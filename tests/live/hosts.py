@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""TCP between network namespaces over veth, with another host, and from before the trace."""
+import os
+import subprocess
+
+from lib import PYTHON, Skip, check, check_equal, test
+
+SERVER = """
+import socket
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("0.0.0.0", 7300))
+s.listen()
+print("ready", flush=True)
+c, _ = s.accept()
+n = 0
+while n < 1000:
+    n += len(c.recv(1000))
+c.sendall(b"y" * 500)
+c.close()
+"""
+CLIENT = """
+import socket
+s = socket.create_connection(("10.77.0.2", 7300))
+s.sendall(b"x" * 1000)
+while s.recv(4096):
+    pass
+"""
+
+
+class Namespaces:
+    """Two network namespaces with a cable between them."""
+
+    def __enter__(self):
+        self.names = ["ipctrace%d%s" % (os.getpid(), x) for x in "ab"]
+        a, b = self.names
+        try:
+            for name in self.names:
+                ip("netns", "add", name)
+            ip("link", "add", "v0", "netns", a, "type", "veth", "peer", "name", "v1", "netns", b)
+            for name, device, address in ((a, "v0", "10.77.0.1/24"), (b, "v1", "10.77.0.2/24")):
+                ip("-n", name, "addr", "add", address, "dev", device)
+                ip("-n", name, "link", "set", device, "up")
+        except subprocess.CalledProcessError as error:
+            self.__exit__()
+            raise Skip("no pair of network namespaces: %s" % error.stderr.decode().strip())
+        return self
+
+    def __exit__(self, *_):
+        for name in self.names:
+            subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL, check=False)
+
+    def inside(self, which, code):
+        return ["ip", "netns", "exec", self.names[which], PYTHON, "-c", code]
+
+
+def ip(*args):
+    subprocess.run(("ip",) + args, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True)
+
+
+def the_connection(graph):
+    chans = [c for c in graph.chans.values() if c["mechanism"] == "tcp"]
+    check_equal(len(chans), 1, "number of connections")
+    check_equal(chans[0]["ends"][1]["address"], "10.77.0.2:7300", "address of the server's end")
+    return chans[0]
+
+
+@test("a connection over veth: both ends are of one channel")
+def veth(t):
+    with Namespaces() as spaces:
+        script = t.write("both.sh", "%s & %s; wait\n" % (
+            quoted(spaces.inside(1, SERVER)), until_there(spaces.inside(0, CLIENT))))
+        graph = t.trace(["sh", script], ["-m", "tcp"])
+    chan = the_connection(graph)
+    spaces = {e["netns"] for e in chan["ends"]}
+    check(len(spaces) == 2 and None not in spaces, "namespaces of the ends: %s" % spaces)
+    sizes = sorted((f["bytes"], f["certainty"]) for f in graph.flows)
+    check_equal(sizes, [(500, "exact"), (1000, "exact")], "flows")
+    graph.none_outside()
+
+
+@test("the other end is on another host: a node of its own")
+def other_host(t):
+    with Namespaces() as spaces:
+        server = t.start(spaces.inside(1, SERVER))
+        graph = t.trace(["sh", t.write("client.sh", until_there(spaces.inside(0, CLIENT)))],
+                        ["-m", "tcp"])
+        server.wait(20)
+    the_connection(graph)
+    host = [p for p in graph.procs.values() if p["comm"] == "10.77.0.2:7300"]
+    check_equal(len(host), 1, "nodes of the other host")
+    sent = {(f["from"] == host[0]["id"], f["bytes"]) for f in graph.flows}
+    check_equal(sent, {(True, 500), (False, 1000)}, "flows")
+
+
+def quoted(argv):
+    return " ".join("'%s'" % word.replace("'", "'\\''") for word in argv)
+
+
+def until_there(argv):
+    """A shell's loop: who listens is there at some time."""
+    return "n=0; until %s 2>/dev/null; do n=$((n + 1)); [ $n -lt 200 ] || exit 1; done" % quoted(argv)
