@@ -92,6 +92,12 @@ static __always_inline void udp_key_at(struct udp_key *k, const struct chan_end 
 	__builtin_memcpy(k->addr, e->addr, sizeof(k->addr));
 }
 
+/* Inode numbers of namespaces are used again, and then the same addresses are others. */
+static __always_inline __u32 udp_netns(__u64 sk)
+{
+	return PEEK(struct net, PEEK_ADDR(struct sock_common, sk, skc_net.net), net_cookie);
+}
+
 /* Its own address into the scratch, and to where senders look. Returns the inode of its mailbox. */
 static __noinline __u64 udp_register(__u64 sk, bool fresh, __u32 place)
 {
@@ -109,6 +115,7 @@ static __noinline __u64 udp_register(__u64 sk, bool fresh, __u32 place)
 	box->group = box->written = 0;
 	__builtin_memset(e, 0, sizeof(*e));
 	inet_local(e, sk);
+	e->netns = udp_netns(sk);
 	e->ino = box->ino = box->own;
 	if (!e->port)
 		return box->ino;
