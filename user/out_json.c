@@ -243,10 +243,9 @@ static int put_chan(struct out *o, const struct gchan *c)
 	json__put_u64(j, "found_bytes", c->row.found_bytes);
 	/* Reading memory takes nothing away. */
 	json__put_u64(j, "left_bytes", in > out && m->measured != IN_PAGES ? in - out : 0);
-	if (m->tags || c->row.capacity_messages)
 	if (c->row.dropped)
 		json__put_u64(j, "dropped", c->row.dropped);
-	if (m->tags)
+	if (m->tags || c->row.capacity_messages)
 		put_queue(j, &c->row);
 	json__put_u64(j, "count", c->count);
 	json__put_bool(j, "cut", c->row.flags & CHAN_CUT);
