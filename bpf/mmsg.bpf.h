@@ -7,15 +7,6 @@
 
 #define MMSG_MAX 1024 /* UIO_MAXIOV: the kernel takes no more */
 
-struct mmsg {
-	__u64 file, msgs; /* in user memory */
-	__s64 ret;
-	__u32 fd, role, flags;
-	bool named; /* they can go to different places */
-	bool is_unix;
-	bool noted; /* the call slept: the first message's channel was taken then */
-};
-
 /* The message's channel and edge into ts->acts[0]. */
 static __always_inline bool mmsg_act(struct mmsg *m, struct task_state *ts, __u64 msg)
 {
@@ -38,16 +29,19 @@ static __always_inline void mmsg_unix(struct act *a, __u64 msg, __u32 len)
 	unix_fds(a->edge - 1, msg);
 }
 
-static long mmsg_step(__u32 i, struct mmsg *m)
+/* One message, in user memory, of the call that is described in the thread's state. */
+__noinline int mmsg_one(__u64 msg, __u32 first)
 {
 	struct task_state *ts = state_of(bpf_get_current_task_btf());
-	__u64 msg = m->msgs + i * sizeof(struct mmsghdr);
-	bool noted = m->noted && !i;
 	struct edge_row *e;
+	struct mmsg *m;
+	bool noted;
 	__u32 len = 0;
 
 	if (!ts || MSG_FIELD(len, msg, msg_len))
 		return 1;
+	m = &ts->mmsg;
+	noted = m->noted && first;
 	if (!noted && !mmsg_act(m, ts, msg))
 		return 0;
 	ts->acts[0].flags |= m->flags;
@@ -58,34 +52,40 @@ static long mmsg_step(__u32 i, struct mmsg *m)
 		lose(LOSS_NO_EDGE, 1);
 		return 0;
 	}
-	act_count(&ts->acts[0], e, m->ret < 0 ? m->ret : len, i ? 0 : ts->slept[0]);
+	act_count(&ts->acts[0], e, m->ret < 0 ? m->ret : len, first ? ts->slept[0] : 0);
 	if (m->is_unix && m->ret >= 0)
 		mmsg_unix(&ts->acts[0], msg, len);
 	return 0;
 }
 
+static long mmsg_step(__u32 i, __u64 *msgs)
+{
+	if (mmsg_one(*msgs + i * sizeof(struct mmsghdr), !i))
+		return 1;
+	return 0;
+}
+
 static __always_inline int mmsg(struct pt_regs *regs, __u32 kind, long ret)
 {
+	__u64 file = file_of(bpf_get_current_task_btf(), call_arg(regs, 0));
+	__u64 msgs = call_arg(regs, 1);
 	bool send = kind == KIND_sendmmsg;
-	struct mmsg m = {
-		.msgs = call_arg(regs, 1),
-		.ret = ret,
-		.fd = call_arg(regs, 0),
-		.role = send ? ROLE_WRITE : ROLE_READ,
-		.flags = flags_of_msg(call_arg(regs, 3)),
-	};
 	struct call c;
+	struct mmsg *m;
 
-	m.file = file_of(bpf_get_current_task_btf(), m.fd);
-	if (!ret || !may_be_channel(m.file) || !call_begin(&c, regs))
+	if (!ret || !may_be_channel(file) || !call_begin(&c, regs))
 		return 0;
-	if (send)
-		m.flags &= ~ACT_PEEK;
-	m.named = send && is_datagrams(m.file);
-	m.is_unix = is_unix(m.file);
-	m.noted = c.noted;
+	m = &c.ts->mmsg;
+	m->file = file;
+	m->ret = ret;
+	m->fd = call_arg(regs, 0);
+	m->role = send ? ROLE_WRITE : ROLE_READ;
+	m->flags = flags_of_msg(call_arg(regs, 3)) & (send ? ~ACT_PEEK : ~0U);
+	m->named = send && is_datagrams(file);
+	m->is_unix = is_unix(file);
+	m->noted = c.noted;
 	c.ts->call = 0;
-	bpf_loop(ret < 0 ? 1 : ret & (2 * MMSG_MAX - 1), mmsg_step, &m, 0);
+	bpf_loop(ret < 0 ? 1 : ret & (2 * MMSG_MAX - 1), mmsg_step, &msgs, 0);
 	return 0;
 }
 

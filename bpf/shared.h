@@ -98,6 +98,17 @@ struct sync_cache {
 
 #define SYNC_CACHE 4 /* power of two */
 
+/* A call of several messages. */
+struct mmsg {
+	__u64 file;
+	__s64 ret;
+	__u32 fd, role, flags;
+	__u8 named; /* they can go to different places */
+	__u8 is_unix;
+	__u8 noted; /* the call slept: the first message's channel was taken then */
+	__u8 _pad;
+};
+
 enum task_flags { TASK_COMPAT = 1, TASK_IO_WORKER = 2 };
 
 /* Uses message queues; is on a CPU, or off it in a call on one; asleep there. See queue.bpf.c. */
@@ -118,6 +129,7 @@ struct task_state {
 	__u64 slept_since; /* 0: runs */
 	__u64 slept[ACTS]; /* for each, in this call so far */
 	struct act acts[ACTS];
+	struct mmsg mmsg;
 	struct act uring; /* of a request that completes, maybe in the middle of a call */
 	__u32 waker; /* process that woke it last while it waited for others; 0: nobody */
 	__u32 _pad2;
