@@ -26,7 +26,7 @@ extern const struct factory lock_factories[];
 extern const struct factory unix_server_factories[], unix_ways_factories[];
 extern const struct factory unix_dgram_factories[], unix_pass_factories[];
 extern const struct factory tcp_factories[], tcp_many_factories[], udp_factories[];
-extern const struct factory udp_many_factories[];
+extern const struct factory udp_many_factories[], tcp_ways_factories[];
 
 /* clang-format off */
 const struct factory *const factory_tables[] = {
@@ -54,6 +54,7 @@ const struct factory *const factory_tables[] = {
 	unix_dgram_factories,
 	unix_pass_factories,
 	tcp_many_factories,
+	tcp_ways_factories,
 	udp_factories,
 	udp_many_factories,
 	NULL

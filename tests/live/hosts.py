@@ -3,7 +3,7 @@
 import os
 import subprocess
 
-from lib import PYTHON, Skip, check, check_equal, test
+from lib import Graph, PYTHON, Skip, check, check_equal, read_text, test, wait_for
 
 SERVER = """
 import socket
@@ -100,3 +100,57 @@ def quoted(argv):
 def until_there(argv):
     """A shell's loop: who listens is there at some time."""
     return "n=0; until %s 2>/dev/null; do n=$((n + 1)); [ $n -lt 200 ] || exit 1; done" % quoted(argv)
+
+
+# A connection and a mailbox are there before the trace; then both are used.
+OLD = """
+import os, socket, time
+def wait(name):
+    while not os.path.exists(name):
+        time.sleep(0.01)
+s = socket.create_server(("127.0.0.1", 0))
+box = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+box.bind(("127.0.0.1", 0))
+pid = os.fork()
+if not pid:
+    c = socket.create_connection(s.getsockname())
+    d = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    wait("go")
+    c.sendall(b"x" * 100)
+    d.sendto(b"y" * 10, box.getsockname())
+    wait("end")
+    os._exit(0)
+c, _ = s.accept()
+with open("pids.new", "w") as f:
+    f.write("%d %d" % (os.getpid(), pid))
+os.rename("pids.new", "pids")
+wait("go")
+n = 0
+while n < 100:
+    n += len(c.recv(100))
+box.recv(100)
+open("done", "w").close()
+wait("end")
+os.waitpid(pid, 0)
+"""
+
+
+@test("-p: a connection and a mailbox from before the trace")
+def from_before(t):
+    target = t.start([PYTHON, t.write("target.py", OLD)])
+    wait_for(lambda: os.path.exists(t.path("pids")), "the target")
+    parent, child = map(int, read_text(t.path("pids")).split())
+    out = t.path("x.json")
+    tracer = t.tracer(["-o", out, "-m", "tcp,udp", "-p", str(parent), "-p", str(child)])
+    t.ready(tracer)
+    t.write("go", "")
+    wait_for(lambda: os.path.exists(t.path("done")), "the target to be done")
+    t.stop(tracer)
+    t.write("end", "")
+    target.wait(20)
+    graph = Graph.load(out)
+    graph.check_sane(tracer.pid)
+    for mechanism, size in (("tcp", 100), ("udp", 10)):
+        chans = [c for c in graph.chans.values() if c["mechanism"] == mechanism]
+        check_equal([c["preexisting"] for c in chans], [True], "preexisting " + mechanism)
+        graph.exact_flow(graph.pid(child), graph.pid(parent), size, chans[0])

@@ -14,6 +14,7 @@ VARIANTS = {
     "tcp-workers": ["", "mode=reuseport clients=10", "mode=fork", "family=dual",
                     "clients=20 workers=8 conns=10"],
     "tcp-two-ns": ["", "bytes=2000"],
+    "tcp-ways": ["", "put=sendfile", "put=splice family=v6", "put=zerocopy peeks=0"],
 }
 
 register("tcp-", VARIANTS)
