@@ -41,6 +41,7 @@ enum mech {
 };
 
 /* Where processes wait for each other and nothing else. */
+#define MECHS_QUEUE (1U << MECH_MSG | 1U << MECH_MQ)
 #define MECHS_SYNC (1U << MECH_SEM | 1U << MECH_FUTEX | 1U << MECH_FILE)
 
 /* Giving roles are even, and what they are answered by is the next one. */

@@ -270,9 +270,15 @@ static void pick_programs(struct tracer *t)
 		if (handlers[i])
 			bpf_program__set_autoattach(
 				bpf_object__find_program_by_name(t->skel->obj, handlers[i]), false);
-	/* Each wake-up passes here. */
-	if (!(t->opts.mechs & MECHS_SYNC))
+	if (!(t->opts.mechs & MECHS_SYNC)) {
+		bpf_program__set_autoload(t->skel->progs.on_sync, false);
 		bpf_program__set_autoload(t->skel->progs.sched_waking, false);
+	}
+	if (!(t->opts.mechs & MECHS_QUEUE)) {
+		bpf_program__set_autoload(t->skel->progs.on_queue, false);
+		bpf_program__set_autoload(t->skel->progs.message_made, false);
+		bpf_program__set_autoload(t->skel->progs.message_freed, false);
+	}
 	bpf_program__set_autoattach(t->skel->progs.message_made, false);
 	bpf_program__set_autoattach(t->skel->progs.message_freed, false);
 	bpf_program__set_autoattach(t->skel->progs.on_touch, false);

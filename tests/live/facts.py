@@ -53,7 +53,7 @@ class Batch:
     test costs. Each is then held against the part of the graph that is its own.
     """
 
-    SIZE = 16
+    SIZE = 40
     SECONDS = 60  # each
 
     def __init__(self, options):
