@@ -163,6 +163,7 @@ static void run_rmid(void)
 	q_mark_fill(&q);
 	q_mark_left(&q);
 	q_remove(&q);
+	procs__join(); /* their edges are theirs until then */
 	for (uint32_t i = 0; i < waiters; i++)
 		edge__set_blocked(slots[i], q.chan, full ? ROLE_WRITE : ROLE_READ, 1, 0);
 }
