@@ -26,6 +26,7 @@ int unix_moved(__u32 chan, __u32 edge, __u64 file, __u32 role, __s64 ret);
 int unix_fds(__u32 edge, __u64 msg);
 int mem_call(__u32 kind, __s64 ret);
 int mem_moved(__u32 chan, __u32 role, __u64 n, __u64 file);
+int eventfd_moved(__u32 edge);
 int op_record(__u64 where, __s64 ret, __u64 blocked_ns);
 
 /* One field at a time: the whole header would be too much for the stack. */
@@ -73,7 +74,7 @@ static __always_inline bool act_on(struct act *a, struct task_state *ts, __u64 f
 		return false;
 	if (c->file != file || !*edge || c->ident != file_ident(file))
 		attach(file, fd, role);
-	if (*edge == NOT_WATCHED)
+	if (*edge >= SIGNALFD)
 		return false;
 	a->chan = *chan;
 	a->edge = *edge;
@@ -152,8 +153,13 @@ static __always_inline void act_end(struct act *a, struct task_state *ts, __s64 
 		unix_moved(a->chan - 1, a->edge - 1, a->file, a->role, ret);
 	if (moved > 0 && (c->key.mech == MECH_POSIXSHM || c->key.mech == MECH_MEMFD))
 		mem_moved(a->chan - 1, a->role, ret, a->file);
-	if (moved <= 0 || c->key.mech > MECH_FIFO)
+	if (moved <= 0)
 		return;
+	if (c->key.mech > MECH_FIFO) {
+		if (c->key.mech == MECH_EVENTFD)
+			eventfd_moved(a->edge - 1);
+		return;
+	}
 	if (pipe_moved(c, e, a->file, a->role))
 		chan_note_fill(a->chan - 1, a->file);
 	if (ledger)

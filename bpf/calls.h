@@ -32,6 +32,8 @@ enum kind {
 	KIND_two = 11, /* and on_two stand */
 	KIND_aio = 21, /* (context, n, requests): returns how many */
 	KIND_bind = 22, /* (fd, ...) */
+	KIND_sigwait = 23, /* (set, info, ...): returns a signal */
+	KIND_eventfd = 24, /* (count, flags): returns an fd */
 	KIND_semop = 40, /* (id, ops, n) */
 	KIND_semtimedop = 41, /* (id, ops, n, timeout) */
 	KIND_semctl = 42, /* (id, which, cmd, ...) */
@@ -76,6 +78,17 @@ enum kind {
 	CALL(mq_open, mq_open)            \
 	CALL(mq_notify, mq_notify)
 
+#ifdef __NR_eventfd
+#define CALL_EVENTFD(CALL) CALL(eventfd, eventfd)
+#else
+#define CALL_EVENTFD(CALL)
+#endif
+
+#define CALLS_MORE(CALL)               \
+	CALL(eventfd2, eventfd)        \
+	CALL(rt_sigtimedwait, sigwait) \
+	CALL_EVENTFD(CALL)
+
 #define CALLS(CALL)                  \
 	CALL(read, read)             \
 	CALL(readv, read)            \
@@ -116,6 +129,7 @@ enum kind {
 	CALL(munmap, munmap)         \
 	CALL(mremap, mremap)         \
 	CALL(shmat, shmat)           \
-	CALL_OPEN(CALL)
+	CALL_OPEN(CALL)              \
+	CALLS_MORE(CALL)
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "file.bpf.h"
 #include "mem.bpf.h"
+#include "others.bpf.h"
 #include "path.bpf.h"
 #include "pipe.bpf.h"
 #include "queue.bpf.h"
@@ -35,6 +36,9 @@ static __always_inline enum mech sock_key(__u64 file, __u32 role, struct chan_ke
 	case AF_INET:
 	case AF_INET6:
 		return inet_key(sk, role, key);
+	case AF_NETLINK:
+	case AF_VSOCK:
+		return other_key(file, key);
 	default:
 		return MECH_NONE;
 	}
@@ -79,9 +83,16 @@ static __always_inline enum mech chan_key_of(__u64 file, __u32 role, struct chan
 		break;
 	case S_IFREG:
 		/* Files that are nothing but memory; those of file systems are none by being read. */
-		mech = mem_key_of(file, inode, key);
+		if (inode_is_anon(inode))
+			mech = other_key(file, key);
+		else
+			mech = mem_key_of(file, inode, key);
 		if (mech == MECH_MMAP)
 			mech = MECH_NONE;
+		break;
+	case S_IFCHR:
+	case 0:
+		mech = other_key(file, key);
 		break;
 	}
 	key->mech = mech;
@@ -146,6 +157,12 @@ static __always_inline void chan_fill_row(struct chan_row *c, struct chan_key *k
 	case MECH_MULTICAST:
 		udp_fill(c);
 		break;
+	case MECH_EVENTFD:
+	case MECH_PTY:
+	case MECH_NETLINK:
+	case MECH_VSOCK:
+		other_fill(c, file);
+		break;
 	}
 	if (!named)
 		return;
@@ -165,6 +182,9 @@ static __always_inline __u32 chan_end_of(struct chan_row *c, __u64 file)
 		return unix_end(c, sock_of(file));
 	case MECH_TCP:
 		return tcp_end(c, sock_of(file));
+	case MECH_PTY:
+	case MECH_VSOCK:
+		return other_end(c, file);
 	}
 	return 0;
 }

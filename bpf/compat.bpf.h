@@ -153,6 +153,7 @@ static __always_inline __u64 mm_map_version(__u64 mm)
 #define O_NONBLOCK 04000
 #define S_IFMT 0170000
 #define S_IFIFO 0010000
+#define S_IFCHR 0020000
 #define S_IFREG 0100000
 #define S_IFSOCK 0140000
 #define AF_UNIX 1
@@ -168,6 +169,7 @@ static __always_inline __u64 mm_map_version(__u64 mm)
 #define PF_EXITING 4
 #define PF_KTHREAD 0x00200000
 #define TASK_INTERRUPTIBLE 1
+#define TASK_DEAD 0x80
 #define SIGNAL_GROUP_EXIT 4
 
 /* 32-bit system calls have other numbers. */

@@ -26,19 +26,19 @@ static __always_inline void list_edge(struct chan_row *c, __u32 row)
 	c->edges_over = 1;
 }
 
-/* An edge of the current thread on the channel; its row, or NO_ROW. */
-__u32 edge_row_of(__u32 chan, __u32 end, __u32 role)
+/* An edge of that thread on the channel; its row, or NO_ROW. */
+static __always_inline __u32 edge_row_for(const struct edge_owner *o, __u32 chan, __u32 end,
+					  __u32 role)
 {
-	struct task_state *ts = state_of(bpf_get_current_task_btf());
 	struct chan_row *c = chan_at(chan);
 	struct edge_key key = { .role = role, .end = end };
 	struct engine *en = the_engine();
 	struct edge_row *e;
 	__u32 *known, row;
 
-	if (!ts || !c || !en)
+	if (!c || !en)
 		return NO_ROW;
-	key.task = ts->task_id;
+	key.task = o->task_id;
 	key.chan = c->id;
 	known = bpf_map_lookup_elem(&edge_rows, &key);
 	if (known)
@@ -51,18 +51,39 @@ __u32 edge_row_of(__u32 chan, __u32 end, __u32 role)
 	e->pos = 0;
 	e->role = role;
 	e->end = end;
-	e->task = ts->task;
+	e->task = o->task;
 	e->chan = c->id;
 	e->chan_row = chan;
-	e->proc = ts->proc_id;
+	e->proc = o->proc_id;
 	if (bpf_map_update_elem(&edge_rows, &key, &row, BPF_NOEXIST)) {
 		e->proc = 0;
 		bpf_map_push_elem(&free_edges, &row, 0);
-		return NO_ROW;
+		known = bpf_map_lookup_elem(&edge_rows, &key);
+		return known ? *known : NO_ROW;
 	}
 	if (c->key.mech <= MECH_FIFO)
 		list_edge(c, row);
 	return row;
+}
+
+/* The same of the current thread. */
+__u32 edge_row_of(__u32 chan, __u32 end, __u32 role)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	struct edge_owner o = {};
+
+	if (!ts)
+		return NO_ROW;
+	o.task = ts->task;
+	o.task_id = ts->task_id;
+	o.proc_id = ts->proc_id;
+	return edge_row_for(&o, chan, end, role);
+}
+
+/* The same of any thread. */
+__u32 edge_of(const struct edge_owner *o, __u32 chan, __u32 end, __u32 role)
+{
+	return o ? edge_row_for(o, chan, end, role) : NO_ROW;
 }
 
 int ledger_open(__u32 chan, __u32 proc);
@@ -113,6 +134,8 @@ int attach(__u64 file, __u32 fd, __u32 role)
 		cache->file = 0; /* try again next time: the collector may have made room */
 	} else if (file_type(file) == S_IFSOCK >> 12) {
 		cache->file = 0; /* it may be connected later */
+	} else if (other_ident(file) == ANON_SIGNALFD) {
+		edge = SIGNALFD;
 	}
 	/* Spelled out: for a computed index the verifier wants more proof than the compiler leaves. */
 	if (role == ROLE_READ) {
@@ -201,6 +224,29 @@ int op_record(__u64 where, __s64 ret, __u64 blocked_ns)
 	return 0;
 }
 
+/* By how much: it is where the call was told to take it from, or to put it. */
+int eventfd_moved(__u32 edge)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	struct edge_row *e = edge_at(edge);
+	__u64 at = call_arg(regs, 1), value = 0;
+
+	if (!e)
+		return 0;
+	switch (call_nr(regs)) {
+	case __NR_readv:
+	case __NR_writev:
+		if (bpf_probe_read_user(&at, sizeof(at), (void *)at)) /* iov_base */
+			return 0;
+		/* fallthrough */
+	case __NR_read:
+	case __NR_write:
+		if (!bpf_probe_read_user(&value, sizeof(value), (void *)at))
+			e->value += value;
+	}
+	return 0;
+}
+
 /* --- sleeping --- */
 
 int sync_sleeps(__u32 kind);
@@ -233,7 +279,8 @@ static __always_inline bool kind_moves(__u32 kind)
 {
 	return kind != KIND_none && kind < KIND_mmap && kind != KIND_open && kind != KIND_fcntl &&
 	       kind != KIND_aio && kind != KIND_connect && kind != KIND_accept &&
-	       kind != KIND_bind && !(kind >= KIND_msgget && kind <= KIND_mq_notify);
+	       kind != KIND_bind && kind != KIND_sigwait && kind != KIND_eventfd &&
+	       !(kind >= KIND_msgget && kind <= KIND_mq_notify);
 }
 
 /* Those of wait.bpf.c. */
@@ -397,6 +444,24 @@ static __always_inline void call_wakes(struct task_state *ts, __u64 now)
 		e->max_blocked_ns = ts->slept[i];
 }
 
+/* It will not run again. Only now is it over: as it exits, its parent is sent a signal. */
+static __noinline int task_gone(struct task_struct *task)
+{
+	struct task_state *ts = state_of(task);
+	struct task_row *t;
+	struct proc_row *p;
+
+	if (!ts)
+		return 0;
+	t = bpf_map_lookup_elem(&tasks, &ts->task);
+	p = proc_at(ts->proc);
+	if (p && p->id == ts->proc_id && p->flags & PROC_DEAD)
+		__sync_fetch_and_or(&p->flags, PROC_GONE);
+	if (t && t->id == ts->task_id)
+		t->dead = DEAD_GONE;
+	return 0;
+}
+
 SEC("tp_btf/sched_switch")
 int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next,
 	     unsigned int prev_state)
@@ -412,6 +477,8 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 			call_wakes(ts, now);
 		}
 	}
+	if (prev_state & TASK_DEAD)
+		return task_gone(prev);
 	/* Uninterruptible sleep is for a lock or a page, not for the other end. */
 	sleeps = !preempt && prev_state & TASK_INTERRUPTIBLE;
 	if ((sleeps || queues) && prev->pid) {

@@ -3,7 +3,9 @@
 #ifndef IPCTRACE_FILE_BPF_H
 #define IPCTRACE_FILE_BPF_H
 
+#include "anon.bpf.h"
 #include "sock.bpf.h"
+#include "tty.bpf.h"
 
 /* Address of the file behind a descriptor of the task; 0: none. */
 static __always_inline __u64 file_of(struct task_struct *task, __u32 fd)
@@ -25,6 +27,20 @@ static __always_inline __u32 file_type(__u64 file)
 	return (PEEK(struct inode, PEEK_ADDR(struct file, file, f_inode), i_mode) & S_IFMT) >> 12;
 }
 
+/* The same of files of which many share an inode. */
+__u64 other_ident(__u64 file)
+{
+	__u64 inode = PEEK_ADDR(struct file, file, f_inode);
+	__u32 type = PEEK(struct inode, inode, i_mode) & S_IFMT;
+
+	if (type == S_IFCHR)
+		return PEEK_ADDR(struct file, file, private_data); /* of terminals */
+	/* With a type only on kernels that have casts, too. */
+	if ((type == S_IFREG && !cfg.casts) || !inode_is_anon(inode))
+		return 0;
+	return anon_ident(file);
+}
+
 /*
  * The address of a struct file is used again soon after close(); its inode's number is not. A socket
  * may be connected to another one since.
@@ -35,8 +51,14 @@ static __always_inline __u64 file_ident(__u64 file)
 	__u64 gen = PEEK(struct inode, inode, i_generation);
 	__u64 ident = PEEK(struct inode, inode, i_ino) ^ gen << 32;
 
-	if ((PEEK(struct inode, inode, i_mode) & S_IFMT) == S_IFSOCK)
-		ident ^= sock_peer_ident(sock_of(file));
+	switch (PEEK(struct inode, inode, i_mode) & S_IFMT) {
+	case S_IFSOCK:
+		return ident ^ sock_peer_ident(sock_of(file));
+	case S_IFCHR:
+	case S_IFREG:
+	case 0:
+		return ident ^ other_ident(file);
+	}
 	return ident;
 }
 

@@ -15,3 +15,4 @@
 #include "uring.bpf.c"
 #include "aio.bpf.c"
 #include "wait.bpf.c"
+#include "signal.bpf.c"

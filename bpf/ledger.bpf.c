@@ -67,7 +67,7 @@ static __noinline void flow_add(__u32 chan, __u32 from, __u32 to, __u64 bytes)
 
 	if (!v) {
 		if (bpf_map_update_elem(&flows, &key, (void *)&no_flow, BPF_NOEXIST) == -E2BIG) {
-			lose(LOSS_NO_FLOW, bytes);
+			lose(LOSS_NO_FLOW, bytes ?: 1);
 			return;
 		}
 		v = bpf_map_lookup_elem(&flows, &key);

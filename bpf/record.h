@@ -77,6 +77,9 @@ enum proc_flags {
 	PROC_COMPAT = 8, /* 32-bit: its calls are not seen */
 	PROC_CUT = 16, /* exe or cmdline did not fit */
 	PROC_HOLDER = 32, /* not watched: only known to hold the other end of a channel */
+	/* The kernel side's own. */
+	PROC_GONE = 64, /* its last thread will not run again */
+	PROC_KILLED = 128, /* the signal that ended it is counted */
 };
 
 /* A process: (pid, start time). Threads are folded into it. */
@@ -100,12 +103,18 @@ struct proc_row {
 	char args[ARGS_LEN];
 };
 
+enum dead {
+	DEAD_EXITING = 1,
+	DEAD_GONE = 2, /* it will not run again */
+	DEAD_TAKEN = 3, /* the collector's own: its edges are being taken out */
+};
+
 /* A thread, which owns edges. */
 struct task_row {
 	__u32 id; /* 0: free row */
 	__u32 proc; /* id of its process */
 	__u32 tid;
-	__u32 dead;
+	__u32 dead; /* enum dead */
 	__u64 seen; /* calls on watched channels, counted where they begin */
 };
 
@@ -213,11 +222,17 @@ struct edge_row {
 
 	__u64 peeked_bytes; /* looked at but not consumed: tee(2), MSG_PEEK */
 	__u8 end; /* of the channel, if it has two */
-	__u8 _pad1[7];
+	__u8 has_value;
+	__u8 _pad1[6];
 	__u64 pages; /* of shared memory, touched for the first time after it was attached */
 	__u64 woken; /* of a waker: how many it woke, at most; of who waited: by nobody who was seen */
 	struct edge_tag tags[EDGE_TAGS];
 	__u64 other_tags; /* messages of types or priorities that tags[] had no room for */
+	/* Of events only. */
+	__u64 ignored_ops; /* signals that had no effect, as they were sent or when they were taken */
+	__u64 merged_ops; /* signals sent while the same one was waiting already */
+	__u64 value; /* eventfd: sum of the counts; signals: the last si_value */
+	__u64 _pad[5];
 };
 
 /* Who got whose bytes; kept by ledgers only. On other channels the edges say it. */
@@ -367,7 +382,7 @@ struct rec_end {
 #define RECORD_MAX sizeof(struct rec_meta)
 
 _Static_assert(sizeof(struct rec_hdr) == 16, "every record starts with the same 16 bytes");
-_Static_assert(sizeof(struct edge_row) == 192, "an edge is whole cache lines");
+_Static_assert(sizeof(struct edge_row) == 256, "an edge is whole cache lines");
 _Static_assert(sizeof(struct chan_key) == 24, "keys are compared as bytes");
 _Static_assert(sizeof(struct rec_meta) < 65536, "rec_hdr.len is 16 bits");
 

@@ -5,6 +5,7 @@
 #include "futex.bpf.h"
 #include "lock.bpf.h"
 #include "mem.bpf.h"
+#include "signal.bpf.h"
 
 #define F_SETPIPE_SZ 1031
 #define RWF_NOWAIT 8
@@ -57,12 +58,22 @@ static __always_inline bool call_file(struct call *c, __u32 which, __u32 fd, __u
  */
 static __always_inline bool may_be_channel(__u64 file)
 {
-	__u32 type;
+	__u64 inode;
 
 	if (!cfg.casts)
 		return true;
-	type = file ? file_type(file) : 0;
-	return cfg.types >> type & 1 && (type != S_IFREG >> 12 || is_memory(file));
+	if (!file || !(cfg.types >> file_type(file) & 1))
+		return false;
+	inode = PEEK_ADDR(struct file, file, f_inode);
+	switch (file_type(file)) {
+	case S_IFCHR >> 12:
+		return rdev_may_be_pty(PEEK(struct inode, inode, i_rdev));
+	case S_IFREG >> 12:
+		return is_memory(file) || inode_is_anon(inode);
+	case 0:
+		return inode_is_anon(inode);
+	}
+	return true;
 }
 
 static __always_inline __u32 flags_of_msg(__u32 flags)
@@ -183,8 +194,16 @@ static __always_inline int one_file(struct pt_regs *regs, __u32 kind, long ret)
 		flags = nonblock_if(call_arg(regs, 3) & SPLICE_F_NONBLOCK);
 		break;
 	}
-	if (!call_begin(&c, regs) || !take_file(&c, regs, file, kind, role))
+	if (!call_begin(&c, regs))
 		return 0;
+	if (!take_file(&c, regs, file, kind, role)) {
+		__u32 fd = call_arg(regs, 0);
+
+		if (kind == KIND_read && ret > 0 &&
+		    c.ts->cache[fd % FD_CACHE].edge[ROLE_READ] == SIGNALFD)
+			signalfd_was_read(call_arg(regs, 1), ret);
+		return 0;
+	}
 	c.a->flags |= flags;
 	call_done(&c);
 	act_end(c.a, c.ts, ret, c.ts->slept[0]);
@@ -231,7 +250,36 @@ static __always_inline bool opens_channel(long fd)
 {
 	__u64 file = fd < 0 ? 0 : file_of(bpf_get_current_task_btf(), fd);
 
-	return file && file_type(file) == S_IFIFO >> 12;
+	if (!file)
+		return false;
+	return file_type(file) == S_IFIFO >> 12 ||
+	       (file_type(file) == S_IFCHR >> 12 && file_rdev(file) == PTMX);
+}
+
+/* A new pair of terminals, or a counter: whatever had its address or number is another one. */
+static __always_inline int made_new(struct pt_regs *regs, __u32 kind, __u32 fd)
+{
+	__u64 file = file_of(bpf_get_current_task_btf(), fd);
+	struct engine *en = the_engine();
+	struct chan_key key = {};
+	__u32 id, start;
+
+	if (!file || !en || !state_of(bpf_get_current_task_btf()))
+		return 0;
+	key.mech = other_key(file, &key);
+	if (key.mech == MECH_NONE)
+		return 0;
+	bpf_map_delete_elem(&chan_rows, &key);
+	if (key.mech != MECH_EVENTFD)
+		return 0;
+	__sync_fetch_and_add(&en->eventfds, 1);
+	id = key.ino;
+	start = call_arg(regs, 0);
+	if (kind == KIND_eventfd && start)
+		bpf_map_update_elem(&eventfd_starts, &id, &start, BPF_ANY);
+	else
+		bpf_map_delete_elem(&eventfd_starts, &id);
+	return 0;
 }
 
 /* Senders look for it from now on; that is not communication yet. */
@@ -285,9 +333,9 @@ static __always_inline int set_pipe_size(struct pt_regs *regs, long ret)
 	cache = &c.ts->cache[fd % FD_CACHE];
 	if (!file || cache->file != file || cache->ident != file_ident(file))
 		return 0; /* its size is read when it is first used */
-	if (cache->edge[ROLE_READ] && cache->edge[ROLE_READ] != NOT_WATCHED)
+	if (cache->edge[ROLE_READ] && cache->edge[ROLE_READ] < SIGNALFD)
 		chan = cache->chan[ROLE_READ];
-	else if (cache->edge[ROLE_WRITE] && cache->edge[ROLE_WRITE] != NOT_WATCHED)
+	else if (cache->edge[ROLE_WRITE] && cache->edge[ROLE_WRITE] < SIGNALFD)
 		chan = cache->chan[ROLE_WRITE];
 	else
 		return 0;
@@ -305,6 +353,8 @@ int BPF_PROG(on_rare, struct pt_regs *regs, long ret)
 
 	switch (kind) {
 	case KIND_open:
+		made_new(regs, kind, ret);
+		return now_open(regs, kind, ret);
 	case KIND_accept:
 		return ret < 0 ? 0 : now_open(regs, kind, ret);
 	case KIND_aio:
@@ -319,6 +369,10 @@ int BPF_PROG(on_rare, struct pt_regs *regs, long ret)
 	case KIND_mremap:
 	case KIND_shmat:
 		return mem_call(kind, ret);
+	case KIND_eventfd:
+		return ret < 0 ? 0 : made_new(regs, kind, ret);
+	case KIND_sigwait:
+		return ret > 0 ? signal_waited(ret, call_arg(regs, 1)) : 0;
 	case KIND_sendmmsg:
 	case KIND_recvmmsg:
 		return mmsg(regs, kind, ret);

@@ -43,7 +43,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	return 0;
 }
 
-static __always_inline void task_end(struct task_state *ts)
+static __always_inline void task_end(struct task_state *ts, enum dead how)
 {
 	struct task_row *t = bpf_map_lookup_elem(&tasks, &ts->task);
 	struct engine *en = the_engine();
@@ -52,15 +52,15 @@ static __always_inline void task_end(struct task_state *ts)
 		return;
 	__sync_fetch_and_add(&en->seen, ts->seen);
 	ts->seen = 0; /* a zombie keeps it, and would be counted again at the end */
-	t->dead = 1;
+	t->dead = how;
 }
 
 /* The thread leaves; the last one takes its process with it. */
-static __always_inline struct proc_row *thread_end(struct task_state *ts)
+static __always_inline struct proc_row *thread_end(struct task_state *ts, enum dead how)
 {
 	struct proc_row *p = proc_at(ts->proc);
 
-	task_end(ts);
+	task_end(ts, how);
 	if (!p || __sync_fetch_and_add(&p->threads, -1) != 1)
 		return NULL;
 	p->exit_ns = bpf_ktime_get_boot_ns();
@@ -76,7 +76,7 @@ int BPF_PROG(on_exit_task, struct task_struct *task)
 
 	if (!ts)
 		return 0;
-	p = thread_end(ts);
+	p = thread_end(ts, DEAD_EXITING);
 	if (!p)
 		return 0;
 	p->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id); /* it may have moved */
@@ -84,7 +84,7 @@ int BPF_PROG(on_exit_task, struct task_struct *task)
 	p->wait_status = sig->flags & SIGNAL_GROUP_EXIT ? sig->group_exit_code
 							: task->group_leader->exit_code;
 	record_life(LIFE_EXIT, p->id, p->wait_status, p->pid, p->comm);
-	p->flags |= PROC_DEAD; /* last: the collector takes the row from here on */
+	__sync_fetch_and_or(&p->flags, PROC_DEAD); /* last, see task_gone() */
 	return 0;
 }
 
@@ -108,9 +108,9 @@ static __always_inline struct task_state *scope_by_comm(struct task_struct *task
 	ts->why &= ~SCOPE_COMM;
 	if (ts->why)
 		return ts;
-	p = thread_end(ts);
+	p = thread_end(ts, DEAD_GONE);
 	if (p)
-		p->flags |= PROC_DEAD;
+		p->flags |= PROC_DEAD | PROC_GONE;
 	bpf_task_storage_delete(&task_states, task);
 	return NULL;
 }
@@ -208,9 +208,9 @@ int BPF_PROG(on_move, struct cgroup *to, const char *path, struct task_struct *t
 	ts->why &= ~SCOPE_CGROUP;
 	if (ts->why)
 		return 0;
-	p = thread_end(ts);
+	p = thread_end(ts, DEAD_GONE);
 	if (p)
-		p->flags |= PROC_DEAD;
+		p->flags |= PROC_DEAD | PROC_GONE;
 	bpf_task_storage_delete(&task_states, task);
 	return 0;
 }

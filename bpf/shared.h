@@ -54,6 +54,7 @@ struct engine {
 	__u32 queue_crowd; /* some type has several senders and several receivers */
 	__u32 queues_off; /* threads: QUEUE_OFF */
 	__u32 _pad;
+	__u64 eventfds; /* made so far */
 };
 
 struct edge_key {
@@ -72,6 +73,7 @@ struct fd_cache {
 };
 
 #define NOT_WATCHED 0xffffffffU
+#define SIGNALFD 0xfffffffeU /* what is read from it comes over other channels */
 
 enum act_flags { ACT_NONBLOCK = 1, ACT_SLEPT = 2, ACT_PEEK = 4 };
 

@@ -76,7 +76,7 @@ static __always_inline __u32 proc_begin(struct task_struct *task, const struct p
 		p->parent = like->id;
 		flags |= like->flags & (PROC_COMPAT | PROC_CUT);
 	} else {
-		p->parent = 0;
+		p->parent = p->flags = 0;
 		p->exe_len = p->args_len = 0;
 		proc_set_exe(p, task);
 	}

@@ -143,12 +143,13 @@ static const char *find_relation(struct graph *g, struct chan *c)
 	return relation_name(c->relations);
 }
 
-static bool any_bytes(const struct chan *c)
+static bool any_traffic(const struct chan *c, const struct mech_desc *m)
 {
 	const struct edge *e;
 
-	for_each_edges(list, c)
-		list_for_each(e, list, by_chan) if (e->e.bytes || e->e.pages) return true;
+	for_each_edges(list, c) list_for_each(
+		e, list, by_chan) if (e->e.bytes || e->e.pages ||
+				      (m->measured == IN_OPS && e->e.ops)) return true;
 	return false;
 }
 
@@ -161,6 +162,6 @@ void classify_chan(struct graph *g, struct chan *c)
 	c->c.naming = m->naming;
 	c->c.buffering = m->buffering;
 	c->c.scope = m->scope;
-	c->c.direction = c->two_way ? "two-way" : any_bytes(c) ? "one-way" : "unused";
+	c->c.direction = c->two_way ? "two-way" : any_traffic(c, m) ? "one-way" : "unused";
 	c->c.relation = find_relation(g, c);
 }

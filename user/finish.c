@@ -69,8 +69,8 @@ static int derive(struct graph *g)
 			err = names_chan(&c->c);
 		classify_chan(g, c);
 		for_each_edges(list, c) list_for_each(e, list, by_chan) e->e.holder =
-			!e->e.ops && !e->e.pages && !e->errors && !e->e.blocked_ops &&
-			!e->e.blocked_now && !e->e.nonblocking_ops;
+			!e->e.ops && !e->e.pages && !e->e.ignored_ops && !e->errors &&
+			!e->e.blocked_ops && !e->e.blocked_now && !e->e.nonblocking_ops;
 	}
 	return err;
 }
@@ -81,7 +81,8 @@ static void mark_needed(struct graph *g)
 	struct proc *p, *up;
 
 	list_for_each(p, &g->priv->procs, all) {
-		if (list__empty(&p->edges) && !(p->p.flags & PROC_ROOT))
+		if (list__empty(&p->edges) && list__empty(&p->given) && list__empty(&p->taken) &&
+		    !(p->p.flags & PROC_ROOT))
 			continue;
 		for (up = p; up && !up->needed;) {
 			up->needed = true;

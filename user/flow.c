@@ -390,7 +390,7 @@ static int take_open(struct ctx *x, uint64_t outside)
 	return err;
 }
 
-static void find_two_way(struct graph *g, struct chan *c)
+void flow_find_two_way(struct graph *g, struct chan *c)
 {
 	const struct flow *f;
 
@@ -456,7 +456,7 @@ static int resolve_lane(struct graph *g, struct chan *c, unsigned int end)
 		err = take_outside(&x, &outside);
 	if (!err)
 		err = take_open(&x, outside);
-	find_two_way(g, c);
+	flow_find_two_way(g, c);
 	return err;
 }
 
@@ -481,7 +481,7 @@ static int take_rows(struct graph *g, struct chan *c)
 	}
 	if (!err)
 		err = wakers_resolve(g, c);
-	find_two_way(g, c);
+	flow_find_two_way(g, c);
 	return err;
 }
 
@@ -550,10 +550,18 @@ int flow_resolve(struct graph *g, struct chan *c)
 
 	if (err || is_host)
 		return err;
-	if (mech__get(c->c.row.key.mech)->flows == FLOWS_TO_ALL)
+	switch (mech__get(c->c.row.key.mech)->flows) {
+	case FLOWS_BYTES:
+		break;
+	case FLOWS_TO_ALL:
 		return resolve_to_all(g, c);
-	if (mech__get(c->c.row.key.mech)->flows == FLOWS_ROWS)
+	case FLOWS_ROWS:
 		return take_rows(g, c);
+	case FLOWS_EVENTS:
+	case FLOWS_LOOSE:
+	case FLOWS_NONE:
+		return flow_resolve_loose(g, c);
+	}
 	err = resolve_lane(g, c, 0);
 	if (!err && chan_has_two_ends(c))
 		err = resolve_lane(g, c, 1);

@@ -128,6 +128,7 @@ static int merge_edge(struct edge *to, const struct edge *from)
 	a->nonblocking_ops += b->nonblocking_ops;
 	a->peeked_bytes += b->peeked_bytes;
 	a->pages += b->pages;
+	graph__add_events(a, b);
 	a->woken += b->woken;
 	tags__merge(&a->tags, &b->tags);
 	a->blocked_ops += b->blocked_ops;

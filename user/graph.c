@@ -318,6 +318,17 @@ static int handle_chan(struct graph *g, const struct rec_chan *rec)
 	return fold_chan_if_done(g, c);
 }
 
+void graph__add_events(struct gedge *a, const struct gedge *b)
+{
+	a->ignored_ops += b->ignored_ops;
+	a->merged_ops += b->merged_ops;
+	a->value_sum += b->value_sum;
+	if (b->has_value && (!a->has_value || b->last_ns >= a->last_ns)) {
+		a->has_value = true;
+		a->value_last = b->value_last;
+	}
+}
+
 static void add_counters(struct gedge *e, const struct edge_row *row)
 {
 	e->ops += row->ops;
@@ -329,6 +340,13 @@ static void add_counters(struct gedge *e, const struct edge_row *row)
 	for (int i = 0; i < EDGE_TAGS; i++)
 		tags__add(&e->tags, row->tags[i].tag, row->tags[i].ops);
 	e->tags.others += row->other_tags;
+	e->ignored_ops += row->ignored_ops;
+	e->merged_ops += row->merged_ops;
+	e->value_sum += row->value;
+	if (row->has_value && (!e->has_value || row->last_ns >= e->last_ns)) {
+		e->has_value = true;
+		e->value_last = row->value;
+	}
 	e->blocked_ops += row->blocked_ops;
 	e->blocked_ns += row->blocked_ns;
 	e->blocked_now += !!row->blocked_since;

@@ -55,6 +55,9 @@ struct gedge {
 	uint64_t pages; /* of memory: at least so many were touched */
 	uint64_t woken; /* how many it woke, at most; of who waited: by nobody known */
 	struct gtags tags; /* of message queues */
+	/* Of events: without effect, one with another that waited; sum and last of what they carried. */
+	uint64_t ignored_ops, merged_ops, value_sum, value_last;
+	bool has_value;
 	uint64_t blocked_ops, blocked_ns, max_blocked_ns;
 	uint64_t blocked_now; /* threads that still slept when the trace ended */
 	uint64_t first_ns, last_ns;
@@ -112,6 +115,12 @@ int graph__handle(struct graph *g, const struct rec_hdr *rec);
 
 /* Derive and sort; the arrays above are valid from here on. Call once. */
 int graph__finish(struct graph *g);
+
+/* What of one edge is of events, to another; before last_ns is. */
+void graph__add_events(struct gedge *to, const struct gedge *from);
+
+/* "SIGUSR1", for the caller to free. NULL: it is no channel of signals, or there is no memory. */
+char *graph__signal(const struct gchan *c);
 
 /* "127.0.0.1:80", for the caller to free. NULL: it has no address, or there is no memory. */
 char *graph__address(const struct chan_end *end);

@@ -160,6 +160,12 @@ struct flow *flow_find(struct graph *g, const struct chan *c, const struct gproc
 		       const struct gproc *to);
 void flow_free(struct graph *g, struct flow *f);
 
+/* Do flows go both ways over it? */
+void flow_find_two_way(struct graph *g, struct chan *c);
+
+/* flow_loose.c */
+int flow_resolve_loose(struct graph *g, struct chan *c);
+
 /* classify.c */
 void classify_pairs(struct graph *g, struct chan *c, const struct edge *e, size_t budget);
 void classify_chan(struct graph *g, struct chan *c);

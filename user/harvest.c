@@ -61,8 +61,10 @@ static void emit_proc(struct tracer *t, const struct proc_row *p)
 {
 	struct rec_proc r = { .row = *p };
 	char path[64];
+	ssize_t n;
 	FILE *in;
 
+	r.row.flags &= ~(PROC_GONE | PROC_KILLED);
 	say_cgroup(t, p->cgroup);
 	/* Of those that were there before, the kernel side cannot read the arguments. */
 	if (p->flags & PROC_INITIAL && !p->args_len && !(p->flags & PROC_DEAD) && proc_is_ours()) {
@@ -75,7 +77,23 @@ static void emit_proc(struct tracer *t, const struct proc_row *p)
 			fclose(in);
 		}
 	}
+	if (p->flags & PROC_HOLDER && p->pid && proc_is_ours()) {
+		snprintf(path, sizeof(path), "/proc/%u/exe", p->pid);
+		n = readlink(path, r.row.exe, PATH_LEN);
+		r.row.exe_len = n > 0 ? n : 0;
+	}
 	tracer__emit(t, &r.h, REC_PROC, sizeof(r));
+}
+
+/* Kernel addresses are nobody's business. */
+static void set_public_key(struct chan_row *c)
+{
+	if (mech__get(c->key.mech)->in_ipcns)
+		c->key.gen = 0;
+	if (c->key.mech == MECH_NETLINK || (!(c->flags & CHAN_TWO_ENDS) && !c->ends[0].family))
+		return;
+	c->key.ino = c->key.mech == MECH_PTY ? c->low_end : c->ends[0].ino;
+	c->key.dev = c->key.gen = 0;
 }
 
 static void emit_chan(struct tracer *t, uint32_t row)
@@ -83,18 +101,7 @@ static void emit_chan(struct tracer *t, uint32_t row)
 	struct rec_chan r = { .row = t->chans[row] };
 
 	t->chan_state[row] |= CHAN_SAID;
-	if (r.row.flags & CHAN_TWO_ENDS) {
-		/* Kernel addresses are nobody's business. */
-		r.row.key.ino = r.row.ends[0].ino;
-		r.row.key.dev = r.row.key.gen = 0;
-	}
-	if (mech__get(r.row.key.mech)->in_ipcns)
-		r.row.key.gen = 0; /* of a kernel address, too */
-	if (r.row.ends[0].family) {
-		/* Made of an address, or of a socket that leads others. */
-		r.row.key.ino = r.row.ends[0].ino;
-		r.row.key.dev = r.row.key.gen = 0;
-	}
+	set_public_key(&r.row);
 	tracer__emit(t, &r.h, REC_CHAN, sizeof(r));
 	for (size_t i = 0; i < t->nr_outsiders; i++) {
 		struct outsider *o = &t->outsiders[i];
@@ -210,51 +217,11 @@ static void free_edge(struct tracer *t, uint32_t row)
 	give_back(t, TABLE_EDGES, row);
 }
 
-/* Everything of the threads that have ended: their edges, themselves, and their processes. */
-static size_t take_dead(struct tracer *t)
-{
-	uint32_t nr_tasks = used(t, TABLE_TASKS), nr_procs = used(t, TABLE_PROCS);
-	size_t dead = 0, living = 0;
-	uint32_t i;
-
-	/* 2: seen dead before the edges are looked through, so that none of its edges is missed. */
-	for (i = 0; i < nr_tasks; i++)
-		if (t->tasks[i].dead == 1 && t->tasks[i].id) {
-			t->tasks[i].dead = 2;
-			dead++;
-		}
-	for (i = 0; i < nr_procs; i++) {
-		struct proc_row *p = &t->procs[i];
-
-		if (!p->id)
-			continue;
-		if (!(p->flags & PROC_DEAD)) {
-			living++;
-			/* So that the graph knows whom it has not heard of yet from whom it forgot. */
-			if (!t->proc_said[i])
-				emit_proc(t, p);
-			t->proc_said[i] = 1;
-			continue;
-		}
-		emit_proc(t, p);
-		t->proc_said[i] = 0;
-		p->id = 0;
-		give_back(t, TABLE_PROCS, i);
-	}
-	if (!dead)
-		return living;
-	for (i = 0; i < used(t, TABLE_EDGES); i++)
-		if (t->edges[i].proc && t->tasks[t->edges[i].task].dead == 2)
-			free_edge(t, i);
-	for (i = 0; i < nr_tasks; i++)
-		if (t->tasks[i].dead == 2) {
-			memset(&t->tasks[i], 0, sizeof(t->tasks[i]));
-			give_back(t, TABLE_TASKS, i);
-		}
-	return living;
-}
-
-/* --- channels --- */
+/* Ids, sorted. */
+struct ids {
+	uint32_t *at;
+	size_t nr;
+};
 
 static int compare_ids(const void *a, const void *b)
 {
@@ -263,8 +230,13 @@ static int compare_ids(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Flows of the channels with these ids, which are sorted; NULL: of all. */
-static void take_flows(struct tracer *t, const uint32_t *ids, size_t nr)
+static bool ids_have(const struct ids *ids, uint32_t id)
+{
+	return bsearch(&id, ids->at, ids->nr, sizeof(id), compare_ids);
+}
+
+/* Flows of these channels, and of them from these processes only; NULL: of all. */
+static void take_flows(struct tracer *t, const struct ids *chans, const struct ids *from)
 {
 	int fd = bpf_map__fd(t->skel->maps.flows);
 	struct flow_key key, next;
@@ -273,7 +245,7 @@ static void take_flows(struct tracer *t, const uint32_t *ids, size_t nr)
 
 	while (more) {
 		more = !bpf_map_get_next_key(fd, &key, &next);
-		if ((!ids || bsearch(&key.chan, ids, nr, sizeof(*ids), compare_ids)) &&
+		if ((!chans || ids_have(chans, key.chan)) && (!from || ids_have(from, key.from)) &&
 		    !bpf_map_lookup_elem(fd, &key, &r.val)) {
 			r.key = key;
 			bpf_map_delete_elem(fd, &key);
@@ -281,6 +253,98 @@ static void take_flows(struct tracer *t, const uint32_t *ids, size_t nr)
 		}
 		key = next;
 	}
+}
+
+/*
+ * Each process that ends sends a signal, and its parent may live long: their flows must go. Of those
+ * that had ended by the last tick, so that what they sent last is not just being taken.
+ */
+static void take_last_signals(struct tracer *t)
+{
+	uint32_t nr = used(t, TABLE_CHANS);
+	struct ids chans = { .at = calloc(nr + 1, sizeof(*chans.at)) };
+	struct ids from = { .at = t->dead, .nr = t->nr_dead };
+
+	if (chans.at && from.nr) {
+		for (uint32_t i = 0; i < nr; i++)
+			if (t->chans[i].id && t->chans[i].key.mech == MECH_SIGNAL)
+				chans.at[chans.nr++] = t->chans[i].id;
+		qsort(chans.at, chans.nr, sizeof(*chans.at), compare_ids);
+		qsort(from.at, from.nr, sizeof(*from.at), compare_ids);
+		if (chans.nr)
+			take_flows(t, &chans, &from);
+	}
+	free(chans.at);
+	t->nr_dead = 0;
+}
+
+/* Everything of the threads that have ended: their edges, themselves, and their processes. */
+static size_t take_dead(struct tracer *t)
+{
+	uint32_t nr_tasks = used(t, TABLE_TASKS), nr_procs = used(t, TABLE_PROCS);
+	size_t dead = 0, living = 0;
+	uint32_t i;
+
+	take_last_signals(t);
+	/* Taken before the edges are looked through, so that none of its edges is missed. */
+	for (i = 0; i < nr_tasks; i++)
+		if (t->tasks[i].dead == DEAD_GONE && t->tasks[i].id) {
+			t->tasks[i].dead = DEAD_TAKEN;
+			dead++;
+		}
+	for (i = 0; i < nr_procs; i++) {
+		struct proc_row *p = &t->procs[i];
+
+		if (!p->id)
+			continue;
+		if (!(p->flags & PROC_DEAD)) {
+			living += !(p->flags & PROC_HOLDER);
+			/* So that the graph knows whom it has not heard of yet from whom it forgot. */
+			if (!t->proc_said[i])
+				emit_proc(t, p);
+			t->proc_said[i] = 1;
+			continue;
+		}
+		if (!(p->flags & PROC_GONE))
+			continue;
+		emit_proc(t, p);
+		t->dead[t->nr_dead++] = p->id;
+		t->proc_said[i] = 0;
+		p->id = 0;
+		give_back(t, TABLE_PROCS, i);
+	}
+	if (!dead)
+		return living;
+	for (i = 0; i < used(t, TABLE_EDGES); i++)
+		if (t->edges[i].proc && t->tasks[t->edges[i].task].dead == DEAD_TAKEN)
+			free_edge(t, i);
+	for (i = 0; i < nr_tasks; i++)
+		if (t->tasks[i].dead == DEAD_TAKEN) {
+			memset(&t->tasks[i], 0, sizeof(t->tasks[i]));
+			give_back(t, TABLE_TASKS, i);
+		}
+	return living;
+}
+
+/* --- channels --- */
+
+/* The signals of a process are there as long as it is. */
+static int mark_signals(const struct tracer *t, uint8_t *busy, uint32_t nr)
+{
+	uint32_t max = used(t, TABLE_PROCS), i;
+	struct ids ids = { .at = calloc(max + 1, sizeof(*ids.at)) };
+
+	if (!ids.at)
+		return -ENOMEM;
+	for (i = 0; i < max; i++)
+		if (t->procs[i].id && !(t->procs[i].flags & PROC_DEAD))
+			ids.at[ids.nr++] = t->procs[i].id;
+	qsort(ids.at, ids.nr, sizeof(*ids.at), compare_ids);
+	for (i = 0; i < nr; i++)
+		if (t->chans[i].key.mech == MECH_SIGNAL && ids_have(&ids, t->chans[i].key.ino))
+			busy[i] = 1;
+	free(ids.at);
+	return 0;
 }
 
 /* What was read while its writer is in its call still: whose it is will not be known. */
@@ -357,7 +421,7 @@ static void doom(struct tracer *t, const uint8_t *busy, uint32_t nr)
 	}
 	qsort(ids, nr_ids, sizeof(*ids), compare_ids);
 	if (nr_ids)
-		take_flows(t, ids, nr_ids);
+		take_flows(t, &(struct ids){ ids, nr_ids }, NULL);
 	if (queues) {
 		queues__flows(t, ids, nr_ids);
 		queues__forget(t, ids, nr_ids);
@@ -391,7 +455,7 @@ static void sweep(struct tracer *t)
 	uint32_t nr = used(t, TABLE_CHANS), i;
 	uint8_t *busy = calloc(nr + 1, 1);
 
-	if (!busy || snapshot__held(t, busy, nr)) {
+	if (!busy || snapshot__held(t, busy, nr) || mark_signals(t, busy, nr)) {
 		free(busy);
 		return;
 	}
@@ -464,7 +528,7 @@ void harvest__all(struct tracer *t)
 	for (i = 0; i < used(t, TABLE_CHANS); i++)
 		if (t->chans[i].id && t->chan_state[i] & CHAN_SAID)
 			emit_chan(t, i);
-	take_flows(t, NULL, 0);
+	take_flows(t, NULL, NULL);
 	queues__flows(t, NULL, 0);
 	for (i = 0; i < used(t, TABLE_CHANS); i++)
 		if (t->chans[i].id)

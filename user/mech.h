@@ -24,13 +24,19 @@ struct mech_desc {
 		NAME_LEAF,
 		NAME_UNIX,
 		NAME_INET,
-		NAME_WORD
+		NAME_WORD,
+		NAME_NUMBER,
+		NAME_NETLINK,
+		NAME_SIGNAL
 	} naming_by; /* see names.c */
 	enum {
-		FLOWS_BYTES,
-		FLOWS_ROWS,
-		FLOWS_TO_ALL
-	} flows; /* derived from bytes; or the kernel's rows are flows */
+		FLOWS_BYTES, /* derived from bytes */
+		FLOWS_ROWS, /* the kernel's rows are flows */
+		FLOWS_TO_ALL, /* every reader gets all of it */
+		FLOWS_EVENTS, /* a read takes what all writes before have added up to */
+		FLOWS_LOOSE, /* what is read need not be what was written */
+		FLOWS_NONE, /* who is at the other end is not known */
+	} flows;
 	enum {
 		IN_BYTES,
 		IN_OPS,
@@ -38,6 +44,8 @@ struct mech_desc {
 	} measured; /* what of edges and flows counts; pages beside bytes, if there are any */
 	bool off; /* unless asked for with -m */
 	const char *tags; /* what messages differ by: "types", "priorities"; NULL: nothing */
+	bool is_signal; /* may be ignored; has a number, a receiver and a value */
+	bool counts; /* what is written is added to a counter, which reading takes from */
 	bool in_ipcns; /* System V: has a key, and an id that means something in its namespace only */
 	uint32_t types; /* bit per S_IFMT >> 12: what files that can be one are; 0: none is one */
 	/* What users call a channel without a name: printf format of one unsigned long long, the inode. */

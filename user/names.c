@@ -2,6 +2,7 @@
 /* Names as the kernel side gives them, made into what a user expects. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,6 +100,12 @@ char *graph__address(const struct chan_end *end)
 {
 	char host[INET6_ADDRSTRLEN], *s;
 	const bool six = end->family == AF_INET6;
+	uint32_t vsock[2]; /* port, context */
+
+	if (end->family == AF_VSOCK) {
+		memcpy(vsock, end->addr, sizeof(vsock));
+		return asprintf(&s, "%u:%u", vsock[1], vsock[0]) < 0 ? NULL : s;
+	}
 
 	if (!end->family || !inet_ntop(six ? AF_INET6 : AF_INET, end->addr, host, sizeof(host)))
 		return NULL;
@@ -118,6 +125,26 @@ static char *inet_name(const struct gchan *c)
 	free(mine);
 	free(theirs);
 	return s;
+}
+
+/* By the protocol, which says to what part of the kernel. */
+static char *netlink_name(const struct gchan *c)
+{
+	static const char *const names[] = {
+		[0] = "route",       [4] = "sock_diag",  [6] = "xfrm",       [9] = "audit",
+		[10] = "fib_lookup", [11] = "connector", [12] = "netfilter", [15] = "uevent",
+		[16] = "generic",    [2] = "usersock",   [21] = "crypto",
+	};
+	const unsigned int protocol = c->row.key.dev;
+	const unsigned long long ino = c->row.key.ino;
+	char *s;
+	int n;
+
+	if (protocol < sizeof(names) / sizeof(*names) && names[protocol])
+		n = asprintf(&s, "netlink:%s:[%llu]", names[protocol], ino);
+	else
+		n = asprintf(&s, "netlink:%u:[%llu]", protocol, ino);
+	return n < 0 ? NULL : s;
 }
 
 /* A connection without a name is called by its two sockets. */
@@ -169,6 +196,35 @@ static char *word_name(const struct gchan *c, char **path)
 	return mine;
 }
 
+char *graph__signal(const struct gchan *c)
+{
+	const int sig = c->row.key.dev;
+	const char *abbrev;
+	char *s;
+	int n;
+
+	if (!mech__get(c->row.key.mech)->is_signal || (c->folded && c->count > 1))
+		return NULL;
+	abbrev = sigabbrev_np(sig);
+	if (abbrev)
+		n = asprintf(&s, "SIG%s", abbrev);
+	else if (sig > SIGRTMIN)
+		n = asprintf(&s, "SIGRTMIN+%d", sig - SIGRTMIN);
+	else
+		n = asprintf(&s, sig == SIGRTMIN ? "SIGRTMIN" : "SIG%d", sig);
+	return n < 0 ? NULL : s;
+}
+
+static char *signal_name(const struct gchan *c)
+{
+	char *sig = graph__signal(c), *s;
+
+	if (!sig || asprintf(&s, "%s to %u", sig, c->row.key.gen) < 0)
+		s = NULL;
+	free(sig);
+	return s;
+}
+
 int names_chan(struct gchan *c)
 {
 	const struct mech_desc *m = mech__get(c->row.key.mech);
@@ -189,7 +245,11 @@ int names_chan(struct gchan *c)
 		name = path ? strdup(path) : NULL;
 	} else if (m->naming_by == NAME_INET && c->row.ends[0].family) {
 		name = inet_name(c);
-	} else if (c->row.flags & CHAN_TWO_ENDS) {
+	} else if (m->naming_by == NAME_NETLINK) {
+		name = netlink_name(c);
+	} else if (m->naming_by == NAME_SIGNAL) {
+		name = signal_name(c);
+	} else if (c->row.flags & CHAN_TWO_ENDS && m->naming_by != NAME_NUMBER) {
 		name = ends_name(c);
 	} else if (asprintf(&name, m->display, (unsigned long long)c->row.key.ino) < 0) {
 		name = NULL;

@@ -207,6 +207,22 @@ static void put_queue(struct json *j, const struct chan_row *row)
 	json__put_u64(j, "max_queued_ns", row->max_queued_ns);
 }
 
+static void put_signal(struct json *j, const struct gchan *c)
+{
+	char *sig = graph__signal(c);
+
+	if (sig)
+		json__put_string(j, "signal", sig);
+	free(sig);
+}
+
+/* Reading memory takes nothing away, and of some what is read is not what was written. */
+static bool can_be_left(const struct mech_desc *m)
+{
+	return m->measured != IN_PAGES && m->flows != FLOWS_EVENTS && m->flows != FLOWS_LOOSE &&
+	       m->flows != FLOWS_NONE;
+}
+
 static int put_chan(struct out *o, const struct gchan *c)
 {
 	struct priv *p = o->priv;
@@ -229,6 +245,7 @@ static int put_chan(struct out *o, const struct gchan *c)
 	put_number_or_null(j, "capacity", c->row.capacity, c->row.capacity);
 	put_number_or_null(j, "highwater", c->row.capacity, c->row.highwater);
 	put_ends(j, c);
+	put_signal(j, c);
 	json__put_string(j, "medium", c->medium);
 	json__put_string(j, "unit", c->unit);
 	json__put_string(j, "direction", c->direction);
@@ -241,8 +258,7 @@ static int put_chan(struct out *o, const struct gchan *c)
 	json__put_u64(j, "dev", c->row.key.dev);
 	json__put_u64(j, "ino", c->row.key.ino);
 	json__put_u64(j, "found_bytes", c->row.found_bytes);
-	/* Reading memory takes nothing away. */
-	json__put_u64(j, "left_bytes", in > out && m->measured != IN_PAGES ? in - out : 0);
+	json__put_u64(j, "left_bytes", in > out && can_be_left(m) ? in - out : 0);
 	if (c->row.dropped)
 		json__put_u64(j, "dropped", c->row.dropped);
 	if (m->tags || c->row.capacity_messages)
@@ -281,6 +297,23 @@ static void put_tags(struct json *j, const char *key, const struct gtags *t)
 	json__close(j);
 }
 
+static void put_event(struct json *j, const struct gedge *e)
+{
+	const struct mech_desc *m = mech__get(e->chan->row.key.mech);
+
+	if (m->counts)
+		json__put_u64(j, "value", e->value_sum);
+	if (!m->is_signal)
+		return;
+	json__put_u64(j, "ignored_ops", e->ignored_ops);
+	json__put_u64(j, "merged_ops", e->merged_ops);
+	json__key(j, "value");
+	if (e->has_value)
+		json__i64(j, (int32_t)e->value_last);
+	else
+		json__null(j);
+}
+
 static int put_edge(struct out *o, const struct gedge *e)
 {
 	struct priv *p = o->priv;
@@ -309,6 +342,7 @@ static int put_edge(struct out *o, const struct gedge *e)
 		json__put_u64(j, "woken_by_unknown", e->woken);
 	if (mech__get(e->chan->row.key.mech)->tags && e->role < ROLES_IO)
 		put_tags(j, mech__get(e->chan->row.key.mech)->tags, &e->tags);
+	put_event(j, e);
 	json__put_bool(j, "holder", e->holder);
 	json__close(j);
 	return 0;

@@ -291,6 +291,7 @@ static void add_edge(struct gedge *a, const struct gedge *b)
 	a->peeked_bytes += b->peeked_bytes;
 	a->pages += b->pages;
 	tags__merge(&a->tags, &b->tags);
+	graph__add_events(a, b);
 	a->blocked_ops += b->blocked_ops;
 	a->blocked_ns += b->blocked_ns;
 	a->blocked_now += b->blocked_now;

@@ -137,8 +137,8 @@ static void outside_proc(struct tracer *t, const struct snap_file *f, struct pro
 static bool is_watched(const struct tracer *t, const struct snap_file *f)
 {
 	for (uint32_t i = 0; i < t->engine->used[TABLE_PROCS] && i < t->rows[TABLE_PROCS].max; i++)
-		if (t->procs[i].id && t->procs[i].pid == f->pid &&
-		    t->procs[i].start_ns == f->start_ns)
+		if (t->procs[i].id && !(t->procs[i].flags & PROC_HOLDER) &&
+		    t->procs[i].pid == f->pid && t->procs[i].start_ns == f->start_ns)
 			return true;
 	return false;
 }

@@ -196,8 +196,9 @@ static int map_tables(struct tracer *t)
 		t->engine = NULL;
 	t->chan_state = calloc(t->rows[TABLE_CHANS].max, 1);
 	t->proc_said = calloc(t->rows[TABLE_PROCS].max, 1);
+	t->dead = calloc(t->rows[TABLE_PROCS].max, sizeof(*t->dead));
 	return t->procs && t->tasks && t->chans && t->edges && t->engine && t->chan_state &&
-			       t->proc_said
+			       t->proc_said && t->dead
 		       ? 0
 		       : -ENOMEM;
 }
@@ -286,6 +287,10 @@ static void pick_programs(struct tracer *t)
 		bpf_program__set_autoload(t->skel->progs.on_touch, false);
 		bpf_program__set_autoload(t->skel->progs.on_fault_user, false);
 		bpf_program__set_autoload(t->skel->progs.on_fault_kernel, false);
+	}
+	if (!(t->opts.mechs & 1U << MECH_SIGNAL)) {
+		bpf_program__set_autoload(t->skel->progs.on_signal, false);
+		bpf_program__set_autoload(t->skel->progs.on_deliver, false);
 	}
 	if (!(t->opts.scope & SCOPE_CGROUP))
 		bpf_program__set_autoload(t->skel->progs.on_move, false);
@@ -452,6 +457,7 @@ void tracer__free(struct tracer *t)
 	ipctrace_bpf__destroy(t->skel);
 	free(t->chan_state);
 	free(t->proc_said);
+	free(t->dead);
 	free(t->outsiders);
 	free(t->cgroups);
 	free(t);

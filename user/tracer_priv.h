@@ -49,6 +49,8 @@ struct tracer {
 	uint64_t *cgroups; /* ids whose paths were emitted */
 	size_t nr_cgroups;
 	bool watches_messages; /* all messages, by their addresses */
+	uint32_t *dead; /* processes that were taken out at the last tick */
+	size_t nr_dead;
 	bool detached;
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -217,12 +218,18 @@ void flow__add(int from, int to, int chan, uint64_t bytes, bool shared)
 	};
 }
 
-void flow__add_ops(int from, int to, int chan, uint64_t ops)
+void flow__add_shared_ops(int from, int to, int chan, uint64_t ops, bool shared)
 {
 	uint32_t n = __atomic_fetch_add(&arena->nr_flows, 1, __ATOMIC_SEQ_CST);
 
 	die_if(n >= MAX_FLOWS, "more than %d flows", MAX_FLOWS);
-	arena->flows[n] = (struct flow){ .from = from, .to = to, .chan = chan, .ops = ops };
+	arena->flows[n] =
+		(struct flow){ .from = from, .to = to, .chan = chan, .shared = shared, .ops = ops };
+}
+
+void flow__add_ops(int from, int to, int chan, uint64_t ops)
+{
+	flow__add_shared_ops(from, to, chan, ops, false);
 }
 
 void flow__add_pages(int from, int to, int chan, uint64_t pages)
@@ -331,10 +338,11 @@ static int check_flows(int chan, uint64_t read)
 		       : wrong("flows do not add up to what was read", arena->chans[chan].name);
 }
 
-/* Memory: nothing is used up by reading it, and what was touched says where it came from. */
-static bool is_memory(const struct chan *c)
+/* Signals have no bytes. Memory: nothing is used up by reading it, and what was touched says where it came from. */
+static bool has_no_balance(const struct chan *c)
 {
-	static const char *const kinds[] = { "shm", "posixshm", "memfd", "mmap", "vm" };
+	static const char *const kinds[] = { "signal",   "eventfd", "pty",  "netlink", "shm",
+					     "posixshm", "memfd",   "mmap", "vm" };
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
 		if (!strcmp(c->mechanism, kinds[i]))
@@ -349,7 +357,7 @@ static int finish_channel(int chan)
 	bool told = false;
 	int bad = 0;
 
-	if (is_memory(c))
+	if (has_no_balance(c))
 		return 0;
 	for (uint32_t i = 0; i < arena->nr_flows; i++)
 		told |= arena->flows[i].chan == chan;
@@ -436,6 +444,20 @@ static void write_ends(struct json *j, const struct chan *c)
 	json__close(j, ']');
 }
 
+static void write_signal(struct json *j, const struct chan *c)
+{
+	char name[32];
+
+	if (sigabbrev_np(c->tag))
+		snprintf(name, sizeof(name), "SIG%s", sigabbrev_np(c->tag));
+	else if ((int)c->tag == SIGRTMIN)
+		snprintf(name, sizeof(name), "SIGRTMIN");
+	else
+		snprintf(name, sizeof(name), "SIGRTMIN+%d", (int)c->tag - SIGRTMIN);
+	json__str(j, "signal", name);
+	json__str(j, "receiver", arena->procs[c->receiver - 1].name);
+}
+
 static void write_chans(struct json *j)
 {
 	json__open(j, "channels", '[');
@@ -463,8 +485,12 @@ static void write_chans(struct json *j)
 		json__num(j, "leftover", c->leftover);
 		if (c->any_ino)
 			json__true(j, "any_ino");
+		if (c->found)
+			json__num(j, "found", c->found);
 		if (c->two_ends)
 			write_ends(j, c);
+		if (c->receiver)
+			write_signal(j, c);
 		if (c->capacity_messages != UNKNOWN)
 			json__num(j, "capacity_messages", c->capacity_messages);
 		if (c->highwater_messages != UNKNOWN)
@@ -491,6 +517,14 @@ static void write_counts(struct json *j, const struct edge *e)
 		json__num(j, "peeked_bytes", e->peeked);
 	if (e->pages)
 		json__num(j, "pages", e->pages);
+	if (e->ignored)
+		json__num(j, "ignored_ops", e->ignored);
+	if (e->merged)
+		json__num(j, "merged_ops", e->merged);
+	if (e->has_value && arena->chans[e->chan].receiver)
+		json__int(j, "value", e->value);
+	else if (e->has_value)
+		json__num(j, "value", e->value);
 }
 
 static void write_tags(struct json *j, const struct edge *e)

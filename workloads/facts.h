@@ -48,6 +48,7 @@ struct chan {
 	char mechanism[12];
 	uint64_t dev, ino;
 	int64_t capacity, highwater;
+	uint64_t found; /* what a counter begins with */
 	uint64_t leftover; /* bytes written that nobody read before all ends closed */
 	char path[PATH_MAX];
 	/* Of some mechanisms only. */
@@ -60,6 +61,7 @@ struct chan {
 	int64_t key; /* System V; UNKNOWN: none */
 	uint64_t ns; /* inode of the namespace that it belongs to; 0: none */
 	uint64_t offset; /* of a word in memory */
+	int32_t receiver; /* of a signal: process + 1 */
 	uint32_t remove; /* a System V object that must not be left behind */
 	int64_t capacity_messages, highwater_messages;
 	uint64_t truncated; /* bytes of messages, cut off by receivers that had no room */
@@ -73,6 +75,9 @@ struct edge {
 	uint32_t end; /* of the channel, if it has two */
 	uint32_t ready;
 	uint64_t ops, bytes, peeked, nonblocking;
+	uint64_t ignored, merged; /* signals */
+	int64_t value; /* sum of an eventfd's counts; last si_value */
+	uint32_t has_value;
 	uint64_t pages; /* of memory, touched by a fault */
 	int64_t blocked, blocked_ns_min;
 	struct {
@@ -134,6 +139,8 @@ void edge__tag(struct edge *e, int64_t tag);
 void flow__add(int from, int to, int chan, uint64_t bytes, bool shared);
 /* Where not bytes are what counts. */
 void flow__add_ops(int from, int to, int chan, uint64_t ops);
+/* The same; shared: of that many it is not known how many each gave. */
+void flow__add_shared_ops(int from, int to, int chan, uint64_t ops, bool shared);
 /* By the reader itself only. */
 void flow__add_pages(int from, int to, int chan, uint64_t pages);
 

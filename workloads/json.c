@@ -78,6 +78,12 @@ void json__num(struct json *j, const char *key, uint64_t num)
 	fprintf(j->out, "%" PRIu64, num);
 }
 
+void json__int(struct json *j, const char *key, int64_t num)
+{
+	put_key(j, key);
+	fprintf(j->out, "%" PRId64, num);
+}
+
 void json__num_or_null(struct json *j, const char *key, int64_t num)
 {
 	put_key(j, key);

@@ -16,6 +16,7 @@ struct json {
 void json__open(struct json *j, const char *key, char bracket);
 void json__close(struct json *j, char bracket);
 void json__num(struct json *j, const char *key, uint64_t num);
+void json__int(struct json *j, const char *key, int64_t num);
 void json__num_or_null(struct json *j, const char *key, int64_t num); /* negative: null */
 void json__str(struct json *j, const char *key, const char *s); /* NULL: null */
 void json__true(struct json *j, const char *key);

@@ -27,6 +27,8 @@ extern const struct factory unix_server_factories[], unix_ways_factories[];
 extern const struct factory unix_dgram_factories[], unix_pass_factories[];
 extern const struct factory tcp_factories[], tcp_many_factories[], udp_factories[];
 extern const struct factory udp_many_factories[], tcp_ways_factories[];
+extern const struct factory signal_factories[], signal_life_factories[];
+extern const struct factory eventfd_factories[], pty_factories[], netlink_factories[];
 
 /* clang-format off */
 const struct factory *const factory_tables[] = {
@@ -57,6 +59,11 @@ const struct factory *const factory_tables[] = {
 	tcp_ways_factories,
 	udp_factories,
 	udp_many_factories,
+	signal_factories,
+	signal_life_factories,
+	eventfd_factories,
+	pty_factories,
+	netlink_factories,
 	NULL
 };
 /* clang-format on */

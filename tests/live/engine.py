@@ -44,6 +44,14 @@ def short_lived(t):
     check_equal(tracer.status, 0, "exit status")
     graph = Graph.load(out)
     graph.check_sane(tracer.pid)
+    # Each child sends one, and two at once are taken as one.
+    sent = [e for e in graph.edges if e["role"] == "send-signal"]
+    taken = [f["ops"] for f in graph.flows
+             if graph.chans[f["channel"]]["mechanism"] == "signal"]
+    check_equal(sum(e["ops"] for e in sent), 2 * rounds, "SIGCHLD sent")
+    check_equal(sum(taken), sum(e["ops"] - e["merged_ops"] - e["ignored_ops"] for e in sent),
+                "SIGCHLD taken")
+    graph.drop_signals()
     check_equal(graph.processes_seen(), 2 * rounds + 1, "number of processes")
     check_equal(sum(c["count"] for c in graph.chans.values()), rounds, "number of pipes")
     check_equal(graph.totals(), {
@@ -328,6 +336,7 @@ def two_tracers(t):
         check_equal(tracer.status, 0, "exit status")
         graph = Graph.load(t.path(name))
         graph.check_sane(tracer.pid)
+        graph.drop_signals()
         graph.exact_flow(graph.one("seq"), graph.one("wc"), size)
         check_equal(len(graph.flows), 1, "number of flows")
 

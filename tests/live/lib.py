@@ -202,6 +202,7 @@ class Context:
         graph = Graph.load(out)
         graph.tracer = child
         graph.check_sane(child.pid, lossless)
+        graph.drop_signals()
         return graph
 
     def shell(self, script, shell="/bin/sh", **kwargs):
@@ -285,6 +286,10 @@ class Graph:
             del self.chans[i]
         self.edges = [e for e in self.edges if e["channel"] not in ids]
         self.flows = [f for f in self.flows if f["channel"] not in ids]
+
+    def drop_signals(self):
+        """Whoever has children gets signals: noise where they are not the matter."""
+        self.drop_channels({i for i, c in self.chans.items() if c["mechanism"] == "signal"})
 
     def name(self, pid_id):
         if pid_id == OUTSIDE:

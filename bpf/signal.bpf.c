@@ -1,0 +1,595 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * Signals. A channel is one signal of one receiving process. What is sent is counted where the kernel
+ * generates it, in the sender's context, and what is received where it is taken: by a handler or the
+ * default action, by sigwaitinfo(), by reading a signalfd. In between, who sent what waits in a queue
+ * here as it does in the kernel. A signal that ends its receiver is told only when it is sent: all
+ * that is delivered is a SIGKILL of the kernel's own to each thread.
+ */
+#include "call.bpf.h"
+#include "chan.bpf.h"
+#include "signal.bpf.h"
+
+#define SIGCHLD 17
+#define SIGRTMIN 32 /* as the kernel counts */
+#define SIGALRM 14
+#define SIGVTALRM 26
+#define SIGPROF 27
+#define SI_QUEUE -1
+#define SI_TIMER -2
+#define SI_MESGQ -3
+#define SI_TKILL -6
+#define CLD_MAX 6
+#define SIG_DFL 0
+#define SIG_IGN 1
+#define EAGAIN 11
+
+#define BIT(sig) (1ULL << (sig))
+/* By default these have no effect: SIGCHLD, SIGCONT, SIGURG, SIGWINCH. */
+#define MOOT (BIT(17) | BIT(18) | BIT(23) | BIT(28))
+/* These end a process with a core, which takes the long way. */
+#define CORES                                                                                \
+	(BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(11) | BIT(24) | BIT(25) | \
+	 BIT(31))
+
+/* As include/trace/events/signal.h numbers them. */
+enum result { QUEUED, IGNORED, ALREADY_PENDING, OVERFLOW_FAIL, LOSE_INFO };
+
+/* Who sends. */
+enum origin { FROM_TASK, FROM_KERNEL, FROM_TIMER };
+
+#define QUEUE 64 /* power of two */
+
+/* Sent and not yet taken, oldest first. */
+struct signal_queue {
+	__u32 head, tail;
+	struct {
+		__u32 from; /* process id */
+		__u32 token; /* what the receiver will see of its origin */
+		__u32 n;
+	} at[QUEUE];
+};
+
+struct queue_key {
+	__u32 chan; /* id */
+	__u32 tid; /* of one thread alone; 0: of the process */
+};
+
+/* Those that were never taken are pushed out one day. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 2048);
+	__type(key, struct queue_key);
+	__type(value, struct signal_queue);
+} signal_queues SEC(".maps");
+
+struct stranger_key {
+	__u64 start_ns;
+	__u32 tgid; /* 0: no process */
+	__u32 origin; /* enum origin */
+};
+
+/* Who is not watched and sends to or receives from somebody who is. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct stranger_key);
+	__type(value, struct edge_owner);
+} strangers SEC(".maps");
+
+static const struct signal_queue empty_queue;
+
+/* What is told of a task that is not watched; its program is read where that is easy. */
+static __always_inline void stranger_set(struct proc_row *p, struct task_struct *task)
+{
+	p->pid = tgid_here(task);
+	p->start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
+	p->uid = BPF_CORE_READ(task, cred, uid.val);
+	BPF_CORE_READ_INTO(&p->comm, task, group_leader, comm);
+}
+
+/* A row for it, and one for a thread that stands for all of it. */
+static __always_inline bool stranger_begin(struct edge_owner *o, struct task_struct *task,
+					   enum origin origin)
+{
+	struct engine *en = the_engine();
+	struct proc_row *p;
+	struct task_row *t;
+
+	if (!en)
+		return false;
+	o->proc = new_row(en, &free_procs, TABLE_PROCS, cfg.nr_procs);
+	o->task = new_row(en, &free_tasks, TABLE_TASKS, cfg.nr_tasks);
+	p = proc_at(o->proc);
+	t = bpf_map_lookup_elem(&tasks, &o->task);
+	if (!p || !t) {
+		lose(LOSS_NO_PROC, 1);
+		return false;
+	}
+	__builtin_memset(&p->parent, 0,
+			 offsetof(struct proc_row, comm) - offsetof(struct proc_row, parent));
+	if (task)
+		stranger_set(p, task);
+	else if (origin == FROM_TIMER)
+		__builtin_memcpy(p->comm, "[timer]\0\0\0\0\0\0\0\0", COMM_LEN);
+	else
+		__builtin_memcpy(p->comm, "[kernel]\0\0\0\0\0\0\0", COMM_LEN);
+	p->flags = PROC_HOLDER | PROC_INITIAL;
+	p->id = o->proc_id = new_id(en);
+	t->proc = p->id;
+	t->tid = p->pid;
+	t->dead = 0;
+	t->id = o->task_id = new_id(en);
+	return true;
+}
+
+/* The row of a task that is not watched, or of none. make: also if it has none yet. */
+static __always_inline bool stranger(struct edge_owner *o, struct task_struct *task,
+				     enum origin origin, bool make)
+{
+	struct stranger_key key = { .origin = origin };
+	struct edge_owner *known;
+	struct engine *en = the_engine();
+
+	if (task && (!en || (__u32)task->tgid == en->self || task->flags & PF_KTHREAD))
+		return false;
+	if (task) {
+		key.tgid = task->tgid;
+		key.start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
+	}
+	known = bpf_map_lookup_elem(&strangers, &key);
+	if (!known && make) {
+		if (!stranger_begin(o, task, origin))
+			return false;
+		/* Another one may have been first: then this row is never used. */
+		bpf_map_update_elem(&strangers, &key, o, BPF_NOEXIST);
+		known = bpf_map_lookup_elem(&strangers, &key);
+	}
+	if (!known)
+		return false;
+	*o = *known;
+	return true;
+}
+
+static __noinline bool stranger_task(struct edge_owner *o, struct task_struct *task)
+{
+	return stranger(o, task, FROM_TASK, true);
+}
+
+/* Functions that the verifier looks at once cannot have a task as an argument. */
+int stranger_self(struct edge_owner *o)
+{
+	struct edge_owner found = {};
+
+	if (!o || !stranger(&found, bpf_get_current_task_btf(), FROM_TASK, false))
+		return 0;
+	*o = found;
+	return 1;
+}
+
+int stranger_nobody(struct edge_owner *o, __u32 origin)
+{
+	struct edge_owner found = {};
+
+	if (!o || !stranger(&found, NULL, origin, true))
+		return 0;
+	*o = found;
+	return 1;
+}
+
+/* False: it has been taken out already. */
+static __always_inline bool watched(struct edge_owner *o, struct task_state *ts)
+{
+	struct task_row *t;
+
+	if (!ts)
+		return false;
+	t = bpf_map_lookup_elem(&tasks, &ts->task);
+	if (!t || t->id != ts->task_id)
+		return false;
+	o->task = ts->task;
+	o->task_id = ts->task_id;
+	o->proc = ts->proc;
+	o->proc_id = ts->proc_id;
+	return true;
+}
+
+/* Of the process that gets the signal. Its first thread may have ended long before the others. */
+static __always_inline bool receiver_watched(struct edge_owner *o, struct task_struct *task)
+{
+	struct task_struct *other;
+
+	if (watched(o, state_of(task)))
+		return true;
+	other = task->signal->curr_target;
+	return other && other != task && watched(o, state_of(other));
+}
+
+/* Its row, made if it is new. NO_ROW: no room. */
+__u32 signal_chan(const struct edge_owner *to, __u32 sig)
+{
+	struct chan_key key = { .mech = MECH_SIGNAL, .dev = sig };
+	struct engine *en = the_engine();
+	__u32 *known, row;
+	struct chan_row *c;
+	struct proc_row *p;
+
+	if (!to || !en)
+		return NO_ROW;
+	key.ino = to->proc_id;
+	/* So that the name can be told; it belongs to the id anyway. */
+	p = proc_at(to->proc);
+	key.gen = p ? p->pid : 0;
+	known = bpf_map_lookup_elem(&chan_rows, &key);
+	if (known)
+		return *known;
+	row = new_row(en, &free_chans, TABLE_CHANS, cfg.nr_chans);
+	c = chan_at(row);
+	if (row == NO_ROW || !c)
+		return NO_ROW;
+	__builtin_memset(c, 0, offsetof(struct chan_row, name));
+	__builtin_memset(c->edges, 0, sizeof(*c) - offsetof(struct chan_row, edges));
+	c->key = key;
+	c->first_ns = bpf_ktime_get_ns();
+	c->id = new_id(en);
+	if (bpf_map_update_elem(&chan_rows, &key, &row, BPF_NOEXIST)) {
+		/* Another thread was first. */
+		c->id = 0;
+		bpf_map_push_elem(&free_chans, &row, 0);
+		known = bpf_map_lookup_elem(&chan_rows, &key);
+		return known ? *known : NO_ROW;
+	}
+	record_life(LIFE_CHAN, 0, c->id, 0, NULL);
+	return row;
+}
+
+static __always_inline void count_one(struct edge_row *e)
+{
+	struct engine *en = the_engine();
+
+	if (en)
+		__sync_fetch_and_add(&en->seen, 1);
+	__sync_fetch_and_add(&e->ops, 1);
+	e->last_ns = bpf_jiffies64();
+}
+
+static __always_inline void lose_call(enum loss cause)
+{
+	struct engine *en = the_engine();
+
+	if (en)
+		__sync_fetch_and_add(&en->seen, 1);
+	lose(cause, 1);
+}
+
+struct event {
+	struct edge_owner from, to;
+	__u32 sig, chan;
+	__u32 from_id; /* process */
+	__u32 token, tid;
+	__u32 value, has_value;
+};
+
+/* --- the queue --- */
+
+/* A signal of the old kind waits once; a queue of another one is as long as there is room. */
+static __noinline void push(const struct event *ev, __u32 chan_id)
+{
+	struct queue_key key = { .chan = chan_id, .tid = ev->tid };
+	struct signal_queue *q = bpf_map_lookup_elem(&signal_queues, &key);
+	__u32 last, at;
+
+	if (!q) {
+		bpf_map_update_elem(&signal_queues, &key, &empty_queue, BPF_NOEXIST);
+		q = bpf_map_lookup_elem(&signal_queues, &key);
+	}
+	if (!q)
+		return;
+	if (ev->sig < SIGRTMIN)
+		q->head = q->tail = 0;
+	last = (q->tail - 1) % QUEUE;
+	if (q->tail != q->head && q->at[last].from == ev->from_id &&
+	    q->at[last].token == ev->token) {
+		q->at[last].n++;
+		return;
+	}
+	if (q->tail - q->head >= QUEUE) {
+		/* Who sent the newest ones is not known any more. */
+		q->at[last].from = PROC_SHARED;
+		q->at[last].n++;
+		return;
+	}
+	at = q->tail % QUEUE;
+	q->at[at].from = ev->from_id;
+	q->at[at].token = ev->token;
+	q->at[at].n = 1;
+	q->tail++;
+}
+
+struct search {
+	struct signal_queue *q;
+	__u32 token, from;
+};
+
+/* Those before it were thrown away by the kernel. */
+static long pop_step(__u32 i, struct search *s)
+{
+	__u32 at = s->q->head % QUEUE;
+
+	if (s->q->head == s->q->tail)
+		return 1;
+	if (s->token && s->q->at[at].token != s->token && s->q->at[at].from != PROC_SHARED) {
+		s->q->head++;
+		return 0;
+	}
+	s->from = s->q->at[at].from;
+	if (!--s->q->at[at].n)
+		s->q->head++;
+	return 1;
+}
+
+/* Who sent what is taken now. token 0: any. */
+static __noinline __u32 pop(__u32 chan, __u32 tid, __u32 token)
+{
+	struct queue_key key = { .chan = chan, .tid = tid };
+	struct search s = { .token = token };
+
+	s.q = bpf_map_lookup_elem(&signal_queues, &key);
+	if (!s.q)
+		return 0;
+	bpf_loop(QUEUE, pop_step, &s, 0);
+	if (s.q->head == s.q->tail)
+		bpf_map_delete_elem(&signal_queues, &key);
+	return s.from;
+}
+
+/* Before it was sent by somebody else, or before the trace. */
+static __always_inline __u32 sender_of(__u32 chan, __u32 sig, __u32 token)
+{
+	__u32 tid = bpf_get_current_task_btf()->pid;
+
+	if (sig < SIGRTMIN)
+		token = 0;
+	/* A thread takes what is its own first. */
+	return pop(chan, tid, token) ?: pop(chan, 0, token) ?: PROC_OUTSIDE;
+}
+
+/* --- sending --- */
+
+static __always_inline bool from_user(__s32 sig, __s32 code)
+{
+	return !code || code == SI_QUEUE || code == SI_TKILL || code == SI_MESGQ ||
+	       (sig == SIGCHLD && code > 0 && code <= CLD_MAX);
+}
+
+static __always_inline __u32 token_of(__s32 sig, __s32 code, __u32 pid)
+{
+	return from_user(sig, code) ? pid | 1U << 30 : (__u32)code | 1U << 31;
+}
+
+static __always_inline enum origin origin_of(__s32 sig, __s32 code)
+{
+	if (from_user(sig, code))
+		return FROM_TASK;
+	/* The last three come from setitimer() and alarm() only. */
+	return code == SI_TIMER || sig == SIGALRM || sig == SIGVTALRM || sig == SIGPROF
+		       ? FROM_TIMER
+		       : FROM_KERNEL;
+}
+
+/* Has it just ended the process? So the kernel says, and this is the first that does. */
+static __always_inline bool is_lethal(const struct event *ev, struct task_struct *task)
+{
+	struct proc_row *p = proc_at(ev->to.proc);
+
+	if (BIT(ev->sig & 63) & CORES || !p || p->id != ev->to.proc_id)
+		return false;
+	if (!(task->signal->flags & SIGNAL_GROUP_EXIT) ||
+	    (__u32)task->signal->group_exit_code != ev->sig)
+		return false;
+	return !(__sync_fetch_and_or(&p->flags, PROC_KILLED) & PROC_KILLED);
+}
+
+static __noinline void receive(__u32 chan, const struct edge_owner *to, __u32 from)
+{
+	struct edge_row *e = edge_at(edge_of(to, chan, 0, ROLE_RECEIVE_SIGNAL));
+	struct chan_row *c = chan_at(chan);
+
+	if (!e || !c) {
+		lose_call(LOSS_NO_EDGE);
+		return;
+	}
+	count_one(e);
+	flow_add(c->id, from, to->proc_id, 0);
+}
+
+static __noinline void count_sent(const struct event *ev, __u32 result)
+{
+	__u32 row = edge_of(&ev->from, ev->chan, 0, ROLE_SEND_SIGNAL);
+	struct edge_row *e = edge_at(row);
+	struct chan_row *c = chan_at(ev->chan);
+
+	if (!e || !c) {
+		lose_call(LOSS_NO_EDGE);
+		return;
+	}
+	if (result == OVERFLOW_FAIL) {
+		struct engine *en = the_engine();
+
+		if (en)
+			__sync_fetch_and_add(&en->seen, 1);
+		edge_failed(row, -EAGAIN);
+		return;
+	}
+	count_one(e);
+	if (result == IGNORED)
+		__sync_fetch_and_add(&e->ignored_ops, 1);
+	if (result == ALREADY_PENDING)
+		__sync_fetch_and_add(&e->merged_ops, 1);
+	if (ev->has_value) {
+		e->value = ev->value;
+		e->has_value = 1;
+	}
+	if (cfg.ops)
+		op_record((__u64)c->id << 32 | ROLE_SEND_SIGNAL, 0, 0);
+}
+
+static __noinline int sent(struct event *ev, struct task_struct *task, __s32 sig, __u32 result)
+{
+	struct chan_row *c;
+
+	ev->chan = signal_chan(&ev->to, sig);
+	c = chan_at(ev->chan);
+	if (!c) {
+		lose_call(LOSS_NO_CHAN);
+		return 0;
+	}
+	/* Also if it never gets any: so that it is seen whom it was meant for. */
+	edge_of(&ev->to, ev->chan, 0, ROLE_RECEIVE_SIGNAL);
+	if (ev->from_id != PROC_OUTSIDE)
+		count_sent(ev, result);
+	if (result != QUEUED && result != LOSE_INFO)
+		return 0;
+	if (is_lethal(ev, task))
+		receive(ev->chan, &ev->to, ev->from_id);
+	else
+		push(ev, c->id);
+	return 0;
+}
+
+/* One of both is watched, the other one need not be. */
+static __always_inline bool both_ends(struct event *ev, struct task_struct *self,
+				      struct task_struct *task)
+{
+	bool from = watched(&ev->from, state_of(self)), to = ev->to.proc_id;
+
+	if (!from && !to)
+		return false;
+	if (!from && stranger_task(&ev->from, self))
+		from = true;
+	if (from)
+		ev->from_id = ev->from.proc_id;
+	return to || stranger_task(&ev->to, task);
+}
+
+SEC("tp_btf/signal_generate")
+int BPF_PROG(on_signal, int sig, struct kernel_siginfo *info, struct task_struct *task, int group,
+	     int result)
+{
+	struct task_struct *self = bpf_get_current_task_btf();
+	__s32 code = 0x80; /* SI_KERNEL */
+	struct event ev = { .from_id = PROC_OUTSIDE };
+	enum origin origin;
+	__u32 pid = 0;
+
+	/* 0 and 1 stand for the kernel, where others have an address. */
+	if ((__u64)info > 1) {
+		code = BPF_CORE_READ(info, si_code);
+		pid = BPF_CORE_READ(info, _sifields._kill._pid);
+	}
+	origin = origin_of(sig, code);
+	if (state_of(task) ? !receiver_watched(&ev.to, task) : origin != FROM_TASK)
+		return 0;
+	if (origin != FROM_TASK) {
+		if (stranger_nobody(&ev.from, origin))
+			ev.from_id = ev.from.proc_id;
+	} else if (!both_ends(&ev, self, task)) {
+		return 0;
+	}
+	if (code == SI_QUEUE) {
+		ev.value = BPF_CORE_READ(info, _sifields._rt._sigval.sival_int);
+		ev.has_value = 1;
+	}
+	ev.sig = sig;
+	ev.token = token_of(sig, code, pid);
+	ev.tid = group ? 0 : task->pid;
+	return sent(&ev, task, sig, result);
+}
+
+/* --- receiving --- */
+
+/* The current thread has taken it from its queue. */
+int signal_taken(__u32 sig, __u32 token, __u32 moot)
+{
+	struct edge_owner to = {};
+	struct edge_row *e;
+	struct chan_row *c;
+	__u32 chan, from;
+
+	if (!watched(&to, state_of(bpf_get_current_task_btf())) && !stranger_self(&to))
+		return 0;
+	chan = signal_chan(&to, sig);
+	c = chan_at(chan);
+	if (!c) {
+		lose_call(LOSS_NO_CHAN);
+		return 0;
+	}
+	from = sender_of(c->id, sig, token);
+	if (!moot) {
+		receive(chan, &to, from);
+		if (cfg.ops && state_of(bpf_get_current_task_btf()))
+			op_record((__u64)c->id << 32 | ROLE_RECEIVE_SIGNAL, 0, 0);
+		return 0;
+	}
+	e = edge_at(edge_of(&to, chan, 0, ROLE_RECEIVE_SIGNAL));
+	if (e)
+		__sync_fetch_and_add(&e->ignored_ops, 1);
+	return 0;
+}
+
+SEC("tp_btf/signal_deliver")
+int BPF_PROG(on_deliver, int sig, struct kernel_siginfo *info, struct k_sigaction *ka)
+{
+	__u64 handler;
+	__s32 code;
+
+	/* The end of a thread whose process ends: not a signal that somebody sent. */
+	if ((__u64)info <= 1)
+		return 0;
+	handler = (__u64)BPF_CORE_READ(ka, sa.sa_handler);
+	code = BPF_CORE_READ(info, si_code);
+	return signal_taken(sig, token_of(sig, code, BPF_CORE_READ(info, _sifields._kill._pid)),
+			    handler == SIG_IGN ||
+				    (handler == SIG_DFL && sig < SIGRTMIN && BIT(sig & 63) & MOOT));
+}
+
+/* How a siginfo_t begins, and what a signalfd gives. */
+struct user_info {
+	__s32 signo, err, code, _pad;
+	__u32 pid;
+};
+
+struct signalfd_info {
+	__s32 signo, err, code;
+	__u32 pid;
+};
+
+#define SIGNALFD_INFO 128
+
+/* sigwaitinfo() and sigtimedwait() have returned a signal; info: in user memory, if asked for. */
+int signal_waited(__u32 sig, __u64 info)
+{
+	struct user_info si = {};
+	__u32 token = 0;
+
+	if (info && !bpf_probe_read_user(&si, sizeof(si), (void *)info))
+		token = token_of(sig, si.code, si.pid);
+	return signal_taken(sig, token, 0);
+}
+
+static long signalfd_step(__u32 i, __u64 *buf)
+{
+	struct signalfd_info si = {};
+
+	if (bpf_probe_read_user(&si, sizeof(si), (void *)(*buf + i * SIGNALFD_INFO)))
+		return 1;
+	signal_taken(si.signo, token_of(si.signo, si.code, si.pid), 0);
+	return 0;
+}
+
+/* A read from a signalfd has returned n bytes. */
+int signalfd_was_read(__u64 buf, __u32 n)
+{
+	bpf_loop(n / SIGNALFD_INFO, signalfd_step, &buf, 0);
+	return 0;
+}

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""eventfd, terminals, netlink, vsock: workloads against their facts, and numbers used again."""
+from facts import register
+from lib import PYTHON, check_equal, test
+
+register("eventfd-", {
+    "eventfd-count": ["", "writers=5 count=20", "kind=semaphore readers=3 reads=5",
+                      "kind=semaphore writers=2 readers=2 reads=20", "call=readv"],
+    "eventfd-pair": ["", "call=readv rounds=100"],
+    "eventfd-wait": [""],
+    "eventfd-nonblock": ["", "start=1 count=10"],
+})
+register("pty-", {
+    "pty-raw": ["", "open=tty", "request=1 reply=2000 rounds=50"],
+    "pty-echo": ["", "open=tty lines=100"],
+    "pty-print": ["", "lines=50"],
+})
+register("netlink-", {"netlink-route": [""]})
+register("vsock-", {"vsock-local": [""]})
+
+AGAIN = """
+import os
+def child(work):
+    pid = os.fork()
+    if not pid:
+        work()
+        os._exit(0)
+    os.waitpid(pid, 0)
+for i in range(3):
+    %s
+"""
+
+
+def made_again(t, mechanism, body):
+    graph = t.trace([PYTHON, "-c", AGAIN % body.strip().replace("\n", "\n    ")],
+                    options=["-m", mechanism])
+    check_equal(len(graph.chans), 3, "number of channels")
+    check_equal(len({c["ino"] for c in graph.chans.values()}), 1, "number of numbers")
+    for chan in graph.chans.values():
+        writers = {e["process"] for e in graph.edges_of(role="write", chan=chan)}
+        check_equal(len(writers), 1, "writers of " + chan["name"])
+
+
+@test("a counter of a number that is used again is another one")
+def counter_again(t):
+    made_again(t, "eventfd", """
+e = os.eventfd(0)
+child(lambda: os.eventfd_write(e, 5))
+assert os.eventfd_read(e) == 5
+os.close(e)
+""")
+
+
+@test("a terminal of a number that is used again is another one")
+def terminal_again(t):
+    made_again(t, "pty", """
+m, s = os.openpty()
+child(lambda: os.write(s, b"x"))
+assert os.read(m, 1) == b"x"
+os.close(m)
+os.close(s)
+""")
