@@ -159,8 +159,8 @@ static const struct mech_desc mechs[MECH_MAX] = {
 		/* Of old, they have no type. */
 		.types = 1U | 1U << (S_IFREG >> 12),
 		.display = "eventfd:[%llu]",
-		.color = "#56b4e9",
-		.color_name = "sky blue",
+		.color = "#0072b2",
+		.color_name = "blue",
 		.style = "dashed",
 	},
 	[MECH_PTY] = {
@@ -193,8 +193,8 @@ static const struct mech_desc mechs[MECH_MAX] = {
 		.flows = FLOWS_NONE,
 		.types = 1U << (S_IFSOCK >> 12),
 		.display = "netlink:[%llu]",
-		.color = "#7f7f7f",
-		.color_name = "dark grey",
+		.color = "#009e73",
+		.color_name = "green",
 		.style = "dashed",
 	},
 	[MECH_VSOCK] = {
@@ -209,8 +209,8 @@ static const struct mech_desc mechs[MECH_MAX] = {
 		.naming_by = NAME_INET,
 		.types = 1U << (S_IFSOCK >> 12),
 		.display = "vsock:[%llu]",
-		.color = "#cc79a7",
-		.color_name = "purple",
+		.color = "#009e73",
+		.color_name = "green",
 		.style = "dotted",
 	},
 	[MECH_SEM] = {
@@ -228,7 +228,7 @@ static const struct mech_desc mechs[MECH_MAX] = {
 		.display = "sem:[%llu]",
 		.color = "#56b4e9",
 		.color_name = "light blue",
-		.style = "dashed",
+		.style = "solid",
 	},
 	[MECH_FUTEX] = {
 		.name = "futex",
@@ -303,8 +303,8 @@ static const struct mech_desc mechs[MECH_MAX] = {
 		MEMORY,
 		.in_ipcns = true,
 		.display = "shm:[%llu]",
-		.color = "#e69f00",
-		.color_name = "amber",
+		.color = "#d55e00",
+		.color_name = "orange",
 		.style = "solid",
 	},
 	[MECH_POSIXSHM] = {
@@ -314,9 +314,9 @@ static const struct mech_desc mechs[MECH_MAX] = {
 		.naming_by = NAME_PATH,
 		.types = 1U << (S_IFREG >> 12),
 		.display = "posixshm:[%llu]",
-		.color = "#e69f00",
-		.color_name = "amber",
-		.style = "dashed",
+		.color = "#d55e00",
+		.color_name = "orange",
+		.style = "dotted",
 	},
 	[MECH_MEMFD] = {
 		.name = "memfd",
@@ -325,9 +325,9 @@ static const struct mech_desc mechs[MECH_MAX] = {
 		.naming_by = NAME_LEAF,
 		.types = 1U << (S_IFREG >> 12),
 		.display = "memfd:[%llu]",
-		.color = "#e69f00",
-		.color_name = "amber",
-		.style = "dotted",
+		.color = "#000000",
+		.color_name = "black",
+		.style = "dashed",
 	},
 	[MECH_MMAP] = {
 		.name = "mmap",
@@ -337,7 +337,7 @@ static const struct mech_desc mechs[MECH_MAX] = {
 		.display = "mmap:[%llu]",
 		.color = "#000000",
 		.color_name = "black",
-		.style = "solid",
+		.style = "dotted",
 	},
 };
 
