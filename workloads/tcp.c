@@ -190,6 +190,8 @@ static void run_half_close(void)
 
 /* ---- reset ---- */
 
+#define ACCEPTED 15 /* a turn of its own */
+
 /* Closing with unread bytes resets the connection. */
 static void reset_server(void *arg)
 {
@@ -197,6 +199,7 @@ static void reset_server(void *arg)
 	struct end e;
 
 	accept_one(&e, arg);
+	turn__pass(ACCEPTED);
 	turn__await(0, 1);
 	if (arg_is("mode", "linger")) {
 		turn__await(0, 2);
@@ -223,6 +226,7 @@ static void reset_client(void *arg)
 	if (arg_is("mode", "linger")) {
 		die_if(setsockopt(e.fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)),
 		       "SO_LINGER: %s", strerror(errno));
+		turn__await(ACCEPTED, 1); /* what is reset has no peer's address any more */
 		end__close(&e);
 		turn__pass(0);
 		return;
