@@ -50,8 +50,8 @@ static __always_inline void task_end(struct task_state *ts, enum dead how)
 
 	if (!t || !en)
 		return;
-	__sync_fetch_and_add(&en->seen, ts->seen);
-	ts->seen = 0; /* a zombie keeps it, and would be counted again at the end */
+	/* A zombie keeps it, and would be counted again at the end. */
+	__sync_fetch_and_add(&en->seen, __sync_lock_test_and_set(&ts->seen, 0));
 	t->dead = how;
 }
 

@@ -197,8 +197,7 @@ int snap_seen(struct bpf_iter__task *ctx)
 	ts = state_of(task);
 	if (!ts)
 		return 0;
-	__sync_fetch_and_add(&en->seen, ts->seen);
-	ts->seen = 0;
+	__sync_fetch_and_add(&en->seen, __sync_lock_test_and_set(&ts->seen, 0));
 	if (ts->call)
 		__sync_fetch_and_add(&en->unfinished, 1);
 	return 0;

@@ -365,9 +365,17 @@ static void empty_dispatch(struct tracer *t)
 	bpf_map_delete_elem(bpf_map__fd(t->skel->maps.on_fault), &zero);
 }
 
-void tracer__detach(struct tracer *t)
+/* What counts goes first. A task that ends meanwhile still says what it has seen. */
+static void detach_counting(struct tracer *t)
 {
-	ipctrace_bpf__detach(t->skel);
+	struct bpf_object_skeleton *s = t->skel->skeleton;
+
+	for (int i = 0; i < s->prog_cnt; i++) {
+		if (*s->progs[i].prog == t->skel->progs.on_exit_task)
+			continue;
+		bpf_link__destroy(*s->progs[i].link);
+		*s->progs[i].link = NULL;
+	}
 	/* Wait for programs that run right now, so that the counters stand still. */
 	syscall(__NR_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
 }
@@ -436,10 +444,11 @@ void tracer__stop(struct tracer *t)
 	if (t->detached)
 		return;
 	t->detached = true;
-	tracer__detach(t);
+	detach_counting(t);
+	snapshot__seen(t);
+	ipctrace_bpf__detach(t->skel);
 	empty_dispatch(t);
 	tracer__consume(t);
-	snapshot__seen(t);
 	harvest__all(t);
 }
 

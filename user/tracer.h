@@ -40,7 +40,6 @@ int tracer__start(struct tracer *t, char *why, size_t size);
 
 /* Only the hooks, without the snapshot: for the benchmark, which switches them on and off. */
 int tracer__attach(struct tracer *t);
-void tracer__detach(struct tracer *t);
 
 /* Another process comes into scope. */
 int tracer__add_pid(struct tracer *t, pid_t pid);

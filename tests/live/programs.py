@@ -296,7 +296,7 @@ def job_control(t, terminal):
 
 
 @test("a command reads the terminal")
-@on_terminal(["--", "sh", "-c", "read x; echo \"got $x\" | cat"])
+@on_terminal(["-m", "pipe", "--", "sh", "-c", "read x; echo \"got $x\" | cat"])
 def reads_terminal(t, terminal):
     foreground(terminal, "sh")
     terminal.send("hello\n")
@@ -324,7 +324,7 @@ def daemon_stays(t, terminal):
 
 
 @test("a summary of hundreds of processes fits a terminal")
-@on_terminal(["-o", "-", "--", "sh", "-c",
+@on_terminal(["-o", "-", "-m", "pipe", "--", "sh", "-c",
               "i=0; while [ $i -lt 150 ]; do echo $i | cat >/dev/null; i=$((i+1)); done"])
 def short_summary(t, terminal):
     check_equal(terminal.wait(), 0, "exit status")

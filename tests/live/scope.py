@@ -147,7 +147,7 @@ def by_comm(t):
     wrong = t.start([other, script, "2"])
     wait_for(lambda: read_text("/proc/%d/comm" % early.pid).startswith(tag), "the exec")
     out = t.path("x.json")
-    tracer = t.tracer(["-o", out, "--comm", tag + "-*"])
+    tracer = t.tracer(["-o", out, "-m", "pipe", "--comm", tag + "-*"])
     t.ready(tracer)
     late = t.start([mine, script, "3"])
     t.write("go", "")
@@ -197,7 +197,7 @@ def trace_cgroup(t, group):
     with open(os.path.join(group, "cgroup.procs"), "w") as f:
         f.write(str(inside.pid))
     out = t.path("x.json")
-    tracer = t.tracer(["-o", out, "--cgroup", group])
+    tracer = t.tracer(["-o", out, "-m", "pipe", "--cgroup", group])
     t.ready(tracer)
     t.write("go", "")
     wait_for(lambda: all(os.path.exists(t.path("done.%s" % i)) for i in "12"), "the shells")

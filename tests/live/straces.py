@@ -173,7 +173,7 @@ def same_run(context, argv, options=(), **kwargs):
     log = context.path("same%d.log" % len(context.children))
     graph = context.trace(["strace", "-f", "-qq", "-yy", "-s", "0", "-o", log, "-e", "signal=none",
                            "-e", "trace=" + ",".join(CALLS + LIFE), "--"] + list(argv),
-                          options=options, **kwargs)
+                          options=["-m", "pipe,fifo"] + list(options), **kwargs)
     names = {c["path"] or c["name"] for c in graph.chans.values()}
     names |= set(re.findall(r"<(pipe:\[\d+\])>", read_text(log)))
     ours, theirs = calls_of_graph(graph), calls_of_log(log, names)
