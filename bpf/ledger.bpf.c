@@ -113,7 +113,7 @@ static __always_inline void put(struct ledger *l, __u32 writer, __u64 n)
 	}
 	/* Readers that look through the entries must find them as they were. */
 	if (!l->walkers)
-		for (int i = 0; i < 8 && l->head != l->tail; i++) {
+		for (int i = 0; i < 2 && l->head != l->tail; i++) {
 			if (l->entries[l->head % LEDGER_ENTRIES].end > l->rpos)
 				break;
 			l->head++;
@@ -220,7 +220,7 @@ static __always_inline void take(struct ledger *l, struct settling *s, bool stil
 	__u64 gap = l->taken - l->rpos;
 	struct ledger_entry *e;
 
-	for (int i = 0; i < 8 && l->head != l->tail && !l->walkers; i++) {
+	for (int i = 0; i < 2 && l->head != l->tail && !l->walkers; i++) {
 		e = &l->entries[l->head % LEDGER_ENTRIES];
 		if (e->end > l->rpos)
 			break;

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 
 import lib
-from lib import Failure, check_equal, errors
+from lib import Failure, check_equal, errors, pick
 
 MECHANISMS = ("pipe", "fifo", "unix", "tcp", "udp", "multicast", "msg", "mq", "sem", "futex",
               "file", "shm", "posixshm", "memfd", "mmap", "signal", "eventfd", "pty",
@@ -54,7 +54,7 @@ class Batch:
     test costs. Each is then held against the part of the graph that is its own.
     """
 
-    SIZE = 40
+    SIZE = pick(40, 200)
     SECONDS = 60  # each
 
     def __init__(self, options):
@@ -117,6 +117,9 @@ class Batch:
         compare(self.graph.part_of(facts["processes"][0]["pid"]), facts)
 
 
+BATCHES = {}  # by options: the one that is being filled
+
+
 def batched(batch, index):
     def run(_):
         batch.run(index)
@@ -132,7 +135,6 @@ def alone(name, params, options):
 
 def register(prefix, variants, options=()):
     """A test for each factory of a mechanism with each of its parameters, or with none."""
-    batch = Batch(options)
     for name in sorted(set(factories()) | set(variants)):
         if not name.startswith(prefix):
             continue
@@ -142,8 +144,9 @@ def register(prefix, variants, options=()):
             if "churn" in name or name.startswith("signal-"):
                 add(alone(name, params, options))
                 continue
-            if len(batch.commands) == Batch.SIZE:
-                batch = Batch(options)
+            batch = BATCHES.get(tuple(options))
+            if not batch or len(batch.commands) == Batch.SIZE:
+                batch = BATCHES[tuple(options)] = Batch(options)
             add(batched(batch, batch.add(name, params)))
 
 
