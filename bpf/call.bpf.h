@@ -123,6 +123,17 @@ static __always_inline __s64 act_count(struct act *a, struct edge_row *e, __s64 
 	return ret;
 }
 
+/* The same of channels of which nothing else is to be noted: queues, semaphores, locks. */
+static __always_inline void act_only_count(struct act *a, __s64 ret, __u64 blocked_ns)
+{
+	struct edge_row *e = edge_at(a->edge - 1);
+
+	if (a->edge && e)
+		act_count(a, e, ret, blocked_ns);
+	else
+		lose(LOSS_NO_EDGE, 1);
+}
+
 /* Unix sockets: is there more to note than the counts? */
 static __always_inline bool act_is_unix(const struct act *a, const struct chan_row *c, __s64 ret)
 {

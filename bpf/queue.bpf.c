@@ -442,7 +442,7 @@ static __always_inline int queue_call(struct call *c, struct pt_regs *regs, __u3
 	if (write && !ret)
 		n = call_arg(regs, 2);
 	call_done(c);
-	act_end(c->a, c->ts, n, c->ts->slept[0]);
+	act_only_count(c->a, n, c->ts->slept[0]);
 	if (ret < 0 || c->a->flags & ACT_PEEK) {
 		queue_forget(c->ts);
 		return 0;
@@ -506,7 +506,7 @@ static __always_inline int mq_notify(struct call *c, struct pt_regs *regs, long 
 	c->a->file = 0;
 	c->a->edge = edge_row_of(row, 0, ROLE_WAIT) + 1;
 	call_done(c);
-	act_end(c->a, c->ts, ret, 0);
+	act_only_count(c->a, ret, 0);
 	return 0;
 }
 

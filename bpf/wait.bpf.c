@@ -180,17 +180,6 @@ int sync_sleeps(__u32 kind)
 	return 0;
 }
 
-/* Counts the call that did a. */
-static __always_inline void sync_end(struct act *a, long ret, __u64 slept)
-{
-	struct edge_row *e = edge_at(a->edge - 1);
-
-	if (a->edge && e)
-		act_count(a, e, ret < 0 ? ret : 0, slept);
-	else
-		lose(LOSS_NO_EDGE, 1);
-}
-
 /* A call that waited has ended well: who let it go on? */
 static __always_inline void sync_flow(struct task_state *ts, struct act *a, long ret)
 {
@@ -230,14 +219,14 @@ static __always_inline int semop(struct pt_regs *regs, long ret, bool timed)
 		if (!c.noted)
 			sync_act(c.a, s, row, ROLE_WAIT, 0);
 		c.a->flags |= flags;
-		sync_end(c.a, ret, c.ts->slept[0]);
+		act_only_count(c.a, ret < 0 ? ret : 0, c.ts->slept[0]);
 		sync_flow(c.ts, c.a, ret);
 	}
 	if (sops.seen & SOP_WAKE) {
 		if (sops.seen & SOP_WAIT)
 			c.ts->seen++; /* one call, but one in each role */
 		sync_act(c.b, s, row, ROLE_WAKE, flags);
-		sync_end(c.b, ret, 0);
+		act_only_count(c.b, ret < 0 ? ret : 0, 0);
 	}
 out:
 	c.ts->waker = 0;
@@ -261,7 +250,7 @@ static __always_inline int semctl(struct pt_regs *regs, long ret)
 		return 0;
 	call_done(&c);
 	sync_act(c.a, NULL, row, ROLE_WAKE, 0);
-	sync_end(c.a, ret, 0);
+	act_only_count(c.a, ret < 0 ? ret : 0, 0);
 	return 0;
 }
 
@@ -295,7 +284,7 @@ static __always_inline void futex_wakes(struct call *c, struct act *a, __u64 add
 	struct edge_row *e;
 
 	sync_act(a, sync_slot(c->ts, addr), row, ROLE_WAKE, 0);
-	sync_end(a, ret, c->ts->slept[0]);
+	act_only_count(a, ret < 0 ? ret : 0, c->ts->slept[0]);
 	e = edge_at(a->edge - 1);
 	if (ret > 0 && a->edge && e)
 		e->woken += futex_woken(regs, ret);
@@ -340,7 +329,7 @@ static __always_inline int futex(struct pt_regs *regs, long ret)
 			if (!c.noted)
 				sync_act(c.a, sync_slot(c.ts, addr), row, ROLE_WAIT, 0);
 			c.a->flags |= futex_wait_flags(regs);
-			sync_end(c.a, ret, c.ts->slept[0]);
+			act_only_count(c.a, ret < 0 ? ret : 0, c.ts->slept[0]);
 			/* Woken before it could sleep, so that nobody saw by whom. */
 			if (!ret && !c.ts->waker && futex_op_is(regs, FUTEX_UNSEEN))
 				c.ts->waker = PROC_SHARED;
@@ -371,7 +360,7 @@ static __always_inline int lock(struct pt_regs *regs, __u32 kind, long ret)
 			sync_act(c.a, NULL, row, ROLE_LOCK, 0);
 		if (!lock_waits(regs, kind))
 			c.a->flags |= ACT_NONBLOCK;
-		sync_end(c.a, ret, c.ts->slept[0]);
+		act_only_count(c.a, ret < 0 ? ret : 0, c.ts->slept[0]);
 		sync_flow(c.ts, c.a, ret);
 	}
 	c.ts->waker = 0;
