@@ -63,6 +63,7 @@ class Batch:
         self.wanted = []  # indices of those that are to run
         self.left = 0
         self.context = self.graph = self.problem = None
+        self.unsound = None  # what is wrong with the graph as a whole, told by one of them
 
     def add(self, name, params):
         self.commands.append([name] + params.split())
@@ -88,7 +89,10 @@ class Batch:
         child.wait(self.SECONDS * len(self.wanted) + 10)
         check_equal(child.status, 0, "exit status (%s)" % lib.last_line(child.stderr))
         self.graph = lib.Graph.load(out)
-        self.graph.check_sane(child.pid)
+        try:
+            self.graph.check_sane(child.pid)
+        except Failure as e:
+            self.unsound = e
 
     def run(self, index):
         try:
@@ -106,6 +110,9 @@ class Batch:
     def hold(self, index):
         if self.problem:
             raise self.problem
+        if self.unsound:
+            problem, self.unsound = self.unsound, None
+            raise problem
         t = self.context
         status = int(lib.read_text(t.path("status%d" % index)))
         said = lib.last_line(lib.read_text(t.path("err%d" % index)))
