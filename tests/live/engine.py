@@ -179,7 +179,7 @@ threading.Event().wait()
     check_equal(graph.procs[process.pop()]["comm"], "head", "its last name")
 
 
-@test("starting takes less than half a second")
+@test("starting takes less than a second")
 def start_up(t):
     best = None
     for i in range(3):
@@ -189,7 +189,7 @@ def start_up(t):
         check_equal(child.status, 0, "exit status")
         took = int(child.stdout) - before
         best = took if best is None else min(best, took)
-    check(best < 0.5e9 * SLOW, "the command began %.3f s after the tracer" % (best / 1e9))
+    check(best < 1e9 * SLOW, "the command began %.3f s after the tracer" % (best / 1e9))
 
 
 # What is left in the kernel. Others may trace here too: only what our tracer holds counts.
