@@ -181,8 +181,10 @@ class Guest:
 
     def start_qemu(self, kernel):
         memory = f"{self.options.memory}M"
+        # One thread for both processors: with one each, a processor may run code that the other one is
+        # just patching, and the guest dies of an int3 when tracepoints are switched on and off.
         argv = [QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-                "-M", "pc", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
+                "-M", "pc", "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2",
                 "-m", memory, "-numa", "node,memdev=memory",
                 "-object", f"memory-backend-memfd,id=memory,size={memory},share=on",
                 "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
