@@ -394,8 +394,9 @@ class Graph:
               "conservation: seen %d != delivered %d + unfinished %d + dropped %d (%s)" % (
                   seen, delivered, unfinished, dropped, causes))
         if lossless:
-            # A page that is touched while another thread changes the map cannot be looked up.
-            others = {cause: n for cause, n in causes.items() if n and cause != "page"}
+            # What memory is touched while another thread changes the map cannot be looked up.
+            others = {cause: n for cause, n in causes.items()
+                      if n and cause not in ("page", "futex")}
             check(not others, "data was lost: %s" % others)
             check(lost["complete"] == (not any(causes.values())),
                   "complete is %s, lost by cause: %s" % (lost["complete"], causes))
