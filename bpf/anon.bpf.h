@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Files without a place of their own in any file system: eventfd, signalfd. They share one inode, and
- * what they are is in their name.
+ * Files without a place of their own in any file system: eventfd, signalfd, userfaultfd. They share
+ * one inode, and what they are is in their name.
  */
 #ifndef IPCTRACE_ANON_BPF_H
 #define IPCTRACE_ANON_BPF_H
@@ -10,14 +10,20 @@
 
 #define ANON_INODE_FS_MAGIC 0x09041934
 
-/* The first 8 characters of "[eventfd]", "[signalfd]". */
+/* The first 8 characters of "[eventfd]", "[signalfd]", "[userfaultfd]". */
 #define ANON_EVENTFD 0x6466746e6576655bULL
 #define ANON_SIGNALFD 0x666c616e6769735bULL
+#define ANON_USERFAULTFD 0x756166726573755bULL
+
+/* What kind of file system it is of. */
+static __always_inline __u64 inode_magic(__u64 inode)
+{
+	return PEEK(struct super_block, PEEK_ADDR(struct inode, inode, i_sb), s_magic);
+}
 
 static __always_inline bool inode_is_anon(__u64 inode)
 {
-	return PEEK(struct super_block, PEEK_ADDR(struct inode, inode, i_sb), s_magic) ==
-	       ANON_INODE_FS_MAGIC;
+	return inode_magic(inode) == ANON_INODE_FS_MAGIC;
 }
 
 static __always_inline __u64 anon_name(__u64 file)

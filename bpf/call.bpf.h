@@ -74,7 +74,7 @@ static __always_inline bool act_on(struct act *a, struct task_state *ts, __u64 f
 		return false;
 	if (c->file != file || !*edge || c->ident != file_ident(file))
 		attach(file, fd, role);
-	if (*edge >= SIGNALFD)
+	if (*edge >= OF_PROCESS)
 		return false;
 	a->chan = *chan;
 	a->edge = *edge;

@@ -57,10 +57,15 @@ enum kind {
 	KIND_shmat = 63, /* (id, addr, flags) */
 	KIND_pread = 64, /* (fd, buf, n, pos) */
 	KIND_pwrite = 65,
+	KIND_vm_readv = 70, /* (pid, local iov, n, remote iov, n, flags) */
+	KIND_vm_writev = 71,
+	KIND_ptrace = 72, /* (request, pid, addr, data) */
+	KIND_ioctl = 73, /* (fd, cmd, arg) */
+	KIND_vm = 74, /* no call's kind: where on_vm stands */
 	KIND_MAX,
 };
 
-#define HANDLERS(HANDLER) HANDLER(rare) HANDLER(two) HANDLER(sync) HANDLER(queue)
+#define HANDLERS(HANDLER) HANDLER(rare) HANDLER(two) HANDLER(sync) HANDLER(queue) HANDLER(vm)
 
 #ifdef __NR_open
 #define CALL_OPEN(CALL) CALL(open, open)
@@ -88,6 +93,12 @@ enum kind {
 	CALL(eventfd2, eventfd)        \
 	CALL(rt_sigtimedwait, sigwait) \
 	CALL_EVENTFD(CALL)
+
+#define VM_CALLS(CALL)                     \
+	CALL(process_vm_readv, vm_readv)   \
+	CALL(process_vm_writev, vm_writev) \
+	CALL(ptrace, ptrace)               \
+	CALL(ioctl, ioctl)
 
 #define CALLS(CALL)                  \
 	CALL(read, read)             \
@@ -129,6 +140,7 @@ enum kind {
 	CALL(munmap, munmap)         \
 	CALL(mremap, mremap)         \
 	CALL(shmat, shmat)           \
+	VM_CALLS(CALL)               \
 	CALL_OPEN(CALL)              \
 	CALLS_MORE(CALL)
 

@@ -4,6 +4,7 @@
 #include "chan.bpf.h"
 #include "ledger.bpf.h"
 #include "lock.bpf.h"
+#include "vm.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -136,6 +137,8 @@ int attach(__u64 file, __u32 fd, __u32 role)
 		cache->file = 0; /* it may be connected later */
 	} else if (other_ident(file) == ANON_SIGNALFD) {
 		edge = SIGNALFD;
+	} else if (cfg.mechs & 1U << MECH_VM && is_of_process(file)) {
+		edge = OF_PROCESS;
 	}
 	/* Spelled out: for a computed index the verifier wants more proof than the compiler leaves. */
 	if (role == ROLE_READ) {

@@ -16,3 +16,4 @@
 #include "aio.bpf.c"
 #include "wait.bpf.c"
 #include "signal.bpf.c"
+#include "vm.bpf.c"

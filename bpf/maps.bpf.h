@@ -132,6 +132,14 @@ struct {
 	__type(value, __u32);
 } scope_pids SEC(".maps");
 
+/* Processes that are watched, to be found by others; only with MECH_VM. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct proc_ident);
+	__type(value, struct edge_owner);
+} proc_owners SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);

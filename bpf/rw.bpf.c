@@ -6,6 +6,7 @@
 #include "lock.bpf.h"
 #include "mem.bpf.h"
 #include "signal.bpf.h"
+#include "vm.bpf.h"
 
 #define F_SETPIPE_SZ 1031
 #define RWF_NOWAIT 8
@@ -52,6 +53,12 @@ static __always_inline bool call_file(struct call *c, __u32 which, __u32 fd, __u
 	return note_act(which, fd, role);
 }
 
+static __always_inline bool magic_may_be_channel(__u64 magic)
+{
+	return is_memory_magic(magic) || magic == ANON_INODE_FS_MAGIC ||
+	       (cfg.mechs & 1U << MECH_VM && magic == PROC_SUPER_MAGIC);
+}
+
 /*
  * Most reads and writes are of plain files and devices. Where loads are cheap, these end before the
  * look-up of the task's state, which costs more.
@@ -69,7 +76,7 @@ static __always_inline bool may_be_channel(__u64 file)
 	case S_IFCHR >> 12:
 		return rdev_may_be_pty(PEEK(struct inode, inode, i_rdev));
 	case S_IFREG >> 12:
-		return is_memory(file) || inode_is_anon(inode);
+		return magic_may_be_channel(inode_magic(inode));
 	case 0:
 		return inode_is_anon(inode);
 	}
@@ -148,15 +155,36 @@ static __always_inline bool take_file(struct call *c, struct pt_regs *regs, __u6
 	return act_on(c->a, c->ts, file, call_arg(regs, 0), role);
 }
 
-/* Calls that move bytes between this process and one file. */
-static __always_inline int one_file(struct pt_regs *regs, __u32 kind, long ret)
+/* What was not taken: it may be of another kind. True: that is for on_vm. */
+static __always_inline bool other_file(struct call *c, struct pt_regs *regs, __u32 kind, __u32 role,
+				       long ret)
+{
+	__u32 fd = call_arg(regs, 0);
+	struct fd_cache *cache = &c->ts->cache[fd % FD_CACHE];
+
+	if (role == ROLE_WRITE)
+		return cache->edge[ROLE_WRITE] == OF_PROCESS;
+	if (kind == KIND_read && ret > 0 && cache->edge[ROLE_READ] == SIGNALFD)
+		signalfd_was_read(call_arg(regs, 1), ret);
+	return cache->edge[ROLE_READ] == OF_PROCESS;
+}
+
+/* Who is not watched may debug somebody who is; debuggers read at offsets. */
+static __always_inline bool may_debug(__u64 file, __u32 kind)
+{
+	return cfg.mechs & 1U << MECH_VM && (kind == KIND_pread || kind == KIND_pwrite) &&
+	       is_proc_mem(file);
+}
+
+/* Calls that move bytes between this process and one file. True: it is another process, for on_vm. */
+static __always_inline bool one_file(struct pt_regs *regs, __u32 kind, long ret)
 {
 	__u64 file = file_of(bpf_get_current_task_btf(), call_arg(regs, 0));
 	__u32 role = ROLE_READ, flags = 0;
 	struct call c;
 
 	if (!may_be_channel(file))
-		return 0;
+		return false;
 	switch (kind) {
 	case KIND_write:
 		role = ROLE_WRITE;
@@ -170,7 +198,7 @@ static __always_inline int one_file(struct pt_regs *regs, __u32 kind, long ret)
 	case KIND_recvmsg:
 		flags = call_arg(regs, kind == KIND_recvfrom ? 3 : 2);
 		if (flags & MSG_ERRQUEUE)
-			return 0; /* what the kernel says of what was sent */
+			return false; /* what the kernel says of what was sent */
 		flags = flags_of_msg(flags);
 		break;
 	case KIND_preadv2:
@@ -186,7 +214,7 @@ static __always_inline int one_file(struct pt_regs *regs, __u32 kind, long ret)
 	case KIND_pread:
 		/* Of the channels, only those that are memory have offsets. */
 		if (!file || file_type(file) != S_IFREG >> 12)
-			return 0;
+			return false;
 		break;
 	case KIND_vmsplice:
 		if (file && PEEK(struct file, file, f_mode) & FMODE_WRITE)
@@ -195,21 +223,15 @@ static __always_inline int one_file(struct pt_regs *regs, __u32 kind, long ret)
 		break;
 	}
 	if (!call_begin(&c, regs))
-		return 0;
-	if (!take_file(&c, regs, file, kind, role)) {
-		__u32 fd = call_arg(regs, 0);
-
-		if (kind == KIND_read && ret > 0 &&
-		    c.ts->cache[fd % FD_CACHE].edge[ROLE_READ] == SIGNALFD)
-			signalfd_was_read(call_arg(regs, 1), ret);
-		return 0;
-	}
+		return may_debug(file, kind);
+	if (!take_file(&c, regs, file, kind, role))
+		return other_file(&c, regs, kind, role, ret);
 	c.a->flags |= flags;
 	call_done(&c);
 	act_end(c.a, c.ts, ret, c.ts->slept[0]);
 	if ((kind == KIND_sendmsg || kind == KIND_recvmsg) && ret >= 0 && is_unix(file))
 		unix_fds(c.a->edge - 1, call_arg(regs, 1));
-	return 0;
+	return false;
 }
 
 #include "mmsg.bpf.h"
@@ -333,9 +355,9 @@ static __always_inline int set_pipe_size(struct pt_regs *regs, long ret)
 	cache = &c.ts->cache[fd % FD_CACHE];
 	if (!file || cache->file != file || cache->ident != file_ident(file))
 		return 0; /* its size is read when it is first used */
-	if (cache->edge[ROLE_READ] && cache->edge[ROLE_READ] < SIGNALFD)
+	if (cache->edge[ROLE_READ] && cache->edge[ROLE_READ] < OF_PROCESS)
 		chan = cache->chan[ROLE_READ];
-	else if (cache->edge[ROLE_WRITE] && cache->edge[ROLE_WRITE] < SIGNALFD)
+	else if (cache->edge[ROLE_WRITE] && cache->edge[ROLE_WRITE] < OF_PROCESS)
 		chan = cache->chan[ROLE_WRITE];
 	else
 		return 0;
@@ -401,7 +423,9 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	case KIND_vmsplice:
 	case KIND_pread:
 	case KIND_pwrite:
-		return one_file(regs, kind, ret);
+		if (one_file(regs, kind, ret))
+			bpf_tail_call_static(ctx, &on_exit, KIND_vm);
+		return 0;
 	case KIND_splice:
 	case KIND_tee:
 	case KIND_sendfile:
@@ -436,6 +460,15 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		if (futex_is_private(regs))
 			return 0;
 		bpf_tail_call_static(ctx, &on_exit, KIND_sync);
+		return 0;
+	case KIND_ioctl:
+		if ((call_arg(regs, 1) >> 8 & 0xff) != UFFDIO)
+			return 0;
+		/* fallthrough */
+	case KIND_vm_readv:
+	case KIND_vm_writev:
+	case KIND_ptrace:
+		bpf_tail_call_static(ctx, &on_exit, KIND_vm);
 		return 0;
 	case KIND_msgsnd:
 	case KIND_msgrcv:

@@ -57,6 +57,19 @@ struct engine {
 	__u64 eventfds; /* made so far */
 };
 
+/* Whose an edge is. */
+struct edge_owner {
+	__u32 task, proc; /* rows */
+	__u32 task_id, proc_id;
+};
+
+/* What tells a process from all others, see struct proc_row. */
+struct proc_ident {
+	__u64 start_ns;
+	__u32 pid;
+	__u32 _pad;
+};
+
 struct edge_key {
 	__u32 task; /* id */
 	__u32 chan; /* id */
@@ -74,6 +87,7 @@ struct fd_cache {
 
 #define NOT_WATCHED 0xffffffffU
 #define SIGNALFD 0xfffffffeU /* what is read from it comes over other channels */
+#define OF_PROCESS 0xfffffffdU /* leads to another process: see vm.bpf.c */
 
 enum act_flags { ACT_NONBLOCK = 1, ACT_SLEPT = 2, ACT_PEEK = 4 };
 

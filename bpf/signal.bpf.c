@@ -8,6 +8,7 @@
  */
 #include "call.bpf.h"
 #include "chan.bpf.h"
+#include "ends.bpf.h"
 #include "signal.bpf.h"
 
 #define SIGCHLD 17
@@ -35,9 +36,6 @@
 /* As include/trace/events/signal.h numbers them. */
 enum result { QUEUED, IGNORED, ALREADY_PENDING, OVERFLOW_FAIL, LOSE_INFO };
 
-/* Who sends. */
-enum origin { FROM_TASK, FROM_KERNEL, FROM_TIMER };
-
 #define QUEUE 64 /* power of two */
 
 /* Sent and not yet taken, oldest first. */
@@ -63,136 +61,7 @@ struct {
 	__type(value, struct signal_queue);
 } signal_queues SEC(".maps");
 
-struct stranger_key {
-	__u64 start_ns;
-	__u32 tgid; /* 0: no process */
-	__u32 origin; /* enum origin */
-};
-
-/* Who is not watched and sends to or receives from somebody who is. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
-	__type(key, struct stranger_key);
-	__type(value, struct edge_owner);
-} strangers SEC(".maps");
-
 static const struct signal_queue empty_queue;
-
-/* What is told of a task that is not watched; its program is read where that is easy. */
-static __always_inline void stranger_set(struct proc_row *p, struct task_struct *task)
-{
-	p->pid = tgid_here(task);
-	p->start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
-	p->uid = BPF_CORE_READ(task, cred, uid.val);
-	BPF_CORE_READ_INTO(&p->comm, task, group_leader, comm);
-}
-
-/* A row for it, and one for a thread that stands for all of it. */
-static __always_inline bool stranger_begin(struct edge_owner *o, struct task_struct *task,
-					   enum origin origin)
-{
-	struct engine *en = the_engine();
-	struct proc_row *p;
-	struct task_row *t;
-
-	if (!en)
-		return false;
-	o->proc = new_row(en, &free_procs, TABLE_PROCS, cfg.nr_procs);
-	o->task = new_row(en, &free_tasks, TABLE_TASKS, cfg.nr_tasks);
-	p = proc_at(o->proc);
-	t = bpf_map_lookup_elem(&tasks, &o->task);
-	if (!p || !t) {
-		lose(LOSS_NO_PROC, 1);
-		return false;
-	}
-	__builtin_memset(&p->parent, 0,
-			 offsetof(struct proc_row, comm) - offsetof(struct proc_row, parent));
-	if (task)
-		stranger_set(p, task);
-	else if (origin == FROM_TIMER)
-		__builtin_memcpy(p->comm, "[timer]\0\0\0\0\0\0\0\0", COMM_LEN);
-	else
-		__builtin_memcpy(p->comm, "[kernel]\0\0\0\0\0\0\0", COMM_LEN);
-	p->flags = PROC_HOLDER | PROC_INITIAL;
-	p->id = o->proc_id = new_id(en);
-	t->proc = p->id;
-	t->tid = p->pid;
-	t->dead = 0;
-	t->id = o->task_id = new_id(en);
-	return true;
-}
-
-/* The row of a task that is not watched, or of none. make: also if it has none yet. */
-static __always_inline bool stranger(struct edge_owner *o, struct task_struct *task,
-				     enum origin origin, bool make)
-{
-	struct stranger_key key = { .origin = origin };
-	struct edge_owner *known;
-	struct engine *en = the_engine();
-
-	if (task && (!en || (__u32)task->tgid == en->self || task->flags & PF_KTHREAD))
-		return false;
-	if (task) {
-		key.tgid = task->tgid;
-		key.start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
-	}
-	known = bpf_map_lookup_elem(&strangers, &key);
-	if (!known && make) {
-		if (!stranger_begin(o, task, origin))
-			return false;
-		/* Another one may have been first: then this row is never used. */
-		bpf_map_update_elem(&strangers, &key, o, BPF_NOEXIST);
-		known = bpf_map_lookup_elem(&strangers, &key);
-	}
-	if (!known)
-		return false;
-	*o = *known;
-	return true;
-}
-
-static __noinline bool stranger_task(struct edge_owner *o, struct task_struct *task)
-{
-	return stranger(o, task, FROM_TASK, true);
-}
-
-/* Functions that the verifier looks at once cannot have a task as an argument. */
-int stranger_self(struct edge_owner *o)
-{
-	struct edge_owner found = {};
-
-	if (!o || !stranger(&found, bpf_get_current_task_btf(), FROM_TASK, false))
-		return 0;
-	*o = found;
-	return 1;
-}
-
-int stranger_nobody(struct edge_owner *o, __u32 origin)
-{
-	struct edge_owner found = {};
-
-	if (!o || !stranger(&found, NULL, origin, true))
-		return 0;
-	*o = found;
-	return 1;
-}
-
-/* False: it has been taken out already. */
-static __always_inline bool watched(struct edge_owner *o, struct task_state *ts)
-{
-	struct task_row *t;
-
-	if (!ts)
-		return false;
-	t = bpf_map_lookup_elem(&tasks, &ts->task);
-	if (!t || t->id != ts->task_id)
-		return false;
-	o->task = ts->task;
-	o->task_id = ts->task_id;
-	o->proc = ts->proc;
-	o->proc_id = ts->proc_id;
-	return true;
-}
 
 /* Of the process that gets the signal. Its first thread may have ended long before the others. */
 static __always_inline bool receiver_watched(struct edge_owner *o, struct task_struct *task)
@@ -203,63 +72,6 @@ static __always_inline bool receiver_watched(struct edge_owner *o, struct task_s
 		return true;
 	other = task->signal->curr_target;
 	return other && other != task && watched(o, state_of(other));
-}
-
-/* Its row, made if it is new. NO_ROW: no room. */
-__u32 signal_chan(const struct edge_owner *to, __u32 sig)
-{
-	struct chan_key key = { .mech = MECH_SIGNAL, .dev = sig };
-	struct engine *en = the_engine();
-	__u32 *known, row;
-	struct chan_row *c;
-	struct proc_row *p;
-
-	if (!to || !en)
-		return NO_ROW;
-	key.ino = to->proc_id;
-	/* So that the name can be told; it belongs to the id anyway. */
-	p = proc_at(to->proc);
-	key.gen = p ? p->pid : 0;
-	known = bpf_map_lookup_elem(&chan_rows, &key);
-	if (known)
-		return *known;
-	row = new_row(en, &free_chans, TABLE_CHANS, cfg.nr_chans);
-	c = chan_at(row);
-	if (row == NO_ROW || !c)
-		return NO_ROW;
-	__builtin_memset(c, 0, offsetof(struct chan_row, name));
-	__builtin_memset(c->edges, 0, sizeof(*c) - offsetof(struct chan_row, edges));
-	c->key = key;
-	c->first_ns = bpf_ktime_get_ns();
-	c->id = new_id(en);
-	if (bpf_map_update_elem(&chan_rows, &key, &row, BPF_NOEXIST)) {
-		/* Another thread was first. */
-		c->id = 0;
-		bpf_map_push_elem(&free_chans, &row, 0);
-		known = bpf_map_lookup_elem(&chan_rows, &key);
-		return known ? *known : NO_ROW;
-	}
-	record_life(LIFE_CHAN, 0, c->id, 0, NULL);
-	return row;
-}
-
-static __always_inline void count_one(struct edge_row *e)
-{
-	struct engine *en = the_engine();
-
-	if (en)
-		__sync_fetch_and_add(&en->seen, 1);
-	__sync_fetch_and_add(&e->ops, 1);
-	e->last_ns = bpf_jiffies64();
-}
-
-static __always_inline void lose_call(enum loss cause)
-{
-	struct engine *en = the_engine();
-
-	if (en)
-		__sync_fetch_and_add(&en->seen, 1);
-	lose(cause, 1);
 }
 
 struct event {
@@ -438,7 +250,7 @@ static __noinline int sent(struct event *ev, struct task_struct *task, __s32 sig
 {
 	struct chan_row *c;
 
-	ev->chan = signal_chan(&ev->to, sig);
+	ev->chan = process_chan(&ev->to, MECH_SIGNAL, sig, 0);
 	c = chan_at(ev->chan);
 	if (!c) {
 		lose_call(LOSS_NO_CHAN);
@@ -465,11 +277,11 @@ static __always_inline bool both_ends(struct event *ev, struct task_struct *self
 
 	if (!from && !to)
 		return false;
-	if (!from && stranger_task(&ev->from, self))
+	if (!from && stranger_task(&ev->from, number_of(self)))
 		from = true;
 	if (from)
 		ev->from_id = ev->from.proc_id;
-	return to || stranger_task(&ev->to, task);
+	return to || stranger_task(&ev->to, number_of(task));
 }
 
 SEC("tp_btf/signal_generate")
@@ -518,7 +330,7 @@ int signal_taken(__u32 sig, __u32 token, __u32 moot)
 
 	if (!watched(&to, state_of(bpf_get_current_task_btf())) && !stranger_self(&to))
 		return 0;
-	chan = signal_chan(&to, sig);
+	chan = process_chan(&to, MECH_SIGNAL, sig, 0);
 	c = chan_at(chan);
 	if (!c) {
 		lose_call(LOSS_NO_CHAN);

@@ -7,12 +7,6 @@
 
 #define NO_ROW 0xffffffffU
 
-/* Whose an edge is. */
-struct edge_owner {
-	__u32 task, proc; /* rows */
-	__u32 task_id, proc_id;
-};
-
 static __always_inline struct engine *the_engine(void)
 {
 	__u32 zero = 0;

@@ -97,6 +97,16 @@ static __always_inline __u32 proc_begin(struct task_struct *task, const struct p
 	return row;
 }
 
+static __always_inline void proc_owner_set(const struct task_state *ts, const struct proc_row *p)
+{
+	struct proc_ident key = { .start_ns = p->start_ns, .pid = p->pid };
+	struct edge_owner o = {
+		.task = ts->task, .task_id = ts->task_id, .proc = ts->proc, .proc_id = ts->proc_id
+	};
+
+	bpf_map_update_elem(&proc_owners, &key, &o, BPF_ANY);
+}
+
 /* A thread of the process in that row comes into scope. */
 static __always_inline struct task_state *task_begin(struct task_struct *task, __u32 proc,
 						     __u32 why)
@@ -132,6 +142,8 @@ static __always_inline struct task_state *task_begin(struct task_struct *task, _
 	ts->why = why;
 	ts->flags = (p->flags & PROC_COMPAT ? TASK_COMPAT : 0) |
 		    (task->flags & PF_IO_WORKER ? TASK_IO_WORKER : 0);
+	if (cfg.mechs & 1U << MECH_VM && !p->threads)
+		proc_owner_set(ts, p);
 	__sync_fetch_and_add(&p->threads, 1);
 	return ts;
 }

@@ -90,6 +90,8 @@ static void set_public_key(struct chan_row *c)
 {
 	if (mech__get(c->key.mech)->in_ipcns)
 		c->key.gen = 0;
+	if (mech__get(c->key.mech)->of_process)
+		return;
 	if (c->key.mech == MECH_NETLINK || (!(c->flags & CHAN_TWO_ENDS) && !c->ends[0].family))
 		return;
 	c->key.ino = c->key.mech == MECH_PTY ? c->low_end : c->ends[0].ino;
@@ -235,8 +237,8 @@ static bool ids_have(const struct ids *ids, uint32_t id)
 	return bsearch(&id, ids->at, ids->nr, sizeof(id), compare_ids);
 }
 
-/* Flows of these channels, and of them from these processes only; NULL: of all. */
-static void take_flows(struct tracer *t, const struct ids *chans, const struct ids *from)
+/* Flows of these channels, and of them from or to these processes only; NULL: of all. */
+static void take_flows(struct tracer *t, const struct ids *chans, const struct ids *of)
 {
 	int fd = bpf_map__fd(t->skel->maps.flows);
 	struct flow_key key, next;
@@ -245,7 +247,8 @@ static void take_flows(struct tracer *t, const struct ids *chans, const struct i
 
 	while (more) {
 		more = !bpf_map_get_next_key(fd, &key, &next);
-		if ((!chans || ids_have(chans, key.chan)) && (!from || ids_have(from, key.from)) &&
+		if ((!chans || ids_have(chans, key.chan)) &&
+		    (!of || ids_have(of, key.from) || ids_have(of, key.to)) &&
 		    !bpf_map_lookup_elem(fd, &key, &r.val)) {
 			r.key = key;
 			bpf_map_delete_elem(fd, &key);
@@ -259,23 +262,35 @@ static void take_flows(struct tracer *t, const struct ids *chans, const struct i
  * Each process that ends sends a signal, and its parent may live long: their flows must go. Of those
  * that had ended by the last tick, so that what they sent last is not just being taken.
  */
-static void take_last_signals(struct tracer *t)
+static void take_last_flows(struct tracer *t)
 {
 	uint32_t nr = used(t, TABLE_CHANS);
 	struct ids chans = { .at = calloc(nr + 1, sizeof(*chans.at)) };
-	struct ids from = { .at = t->dead, .nr = t->nr_dead };
+	struct ids of = { .at = t->dead, .nr = t->nr_dead };
 
-	if (chans.at && from.nr) {
+	if (chans.at && of.nr) {
 		for (uint32_t i = 0; i < nr; i++)
-			if (t->chans[i].id && t->chans[i].key.mech == MECH_SIGNAL)
+			if (t->chans[i].id && mech__get(t->chans[i].key.mech)->of_process)
 				chans.at[chans.nr++] = t->chans[i].id;
 		qsort(chans.at, chans.nr, sizeof(*chans.at), compare_ids);
-		qsort(from.at, from.nr, sizeof(*from.at), compare_ids);
+		qsort(of.at, of.nr, sizeof(*of.at), compare_ids);
 		if (chans.nr)
-			take_flows(t, &chans, &from);
+			take_flows(t, &chans, &of);
 	}
 	free(chans.at);
 	t->nr_dead = 0;
+}
+
+/* Nobody finds it any more. It may have come back as another row since. */
+static void forget_owner(struct tracer *t, const struct proc_row *p)
+{
+	const struct proc_ident key = { .start_ns = p->start_ns, .pid = p->pid };
+	int fd = bpf_map__fd(t->skel->maps.proc_owners);
+	struct edge_owner owner;
+
+	if (t->opts.mechs & 1U << MECH_VM && !bpf_map_lookup_elem(fd, &key, &owner) &&
+	    owner.proc_id == p->id)
+		bpf_map_delete_elem(fd, &key);
 }
 
 /* Everything of the threads that have ended: their edges, themselves, and their processes. */
@@ -285,7 +300,7 @@ static size_t take_dead(struct tracer *t)
 	size_t dead = 0, living = 0;
 	uint32_t i;
 
-	take_last_signals(t);
+	take_last_flows(t);
 	/* Taken before the edges are looked through, so that none of its edges is missed. */
 	for (i = 0; i < nr_tasks; i++)
 		if (t->tasks[i].dead == DEAD_GONE && t->tasks[i].id) {
@@ -310,6 +325,7 @@ static size_t take_dead(struct tracer *t)
 		emit_proc(t, p);
 		t->dead[t->nr_dead++] = p->id;
 		t->proc_said[i] = 0;
+		forget_owner(t, p);
 		p->id = 0;
 		give_back(t, TABLE_PROCS, i);
 	}
@@ -328,8 +344,8 @@ static size_t take_dead(struct tracer *t)
 
 /* --- channels --- */
 
-/* The signals of a process are there as long as it is. */
-static int mark_signals(const struct tracer *t, uint8_t *busy, uint32_t nr)
+/* What belongs to a process is there as long as it is. */
+static int mark_of_processes(const struct tracer *t, uint8_t *busy, uint32_t nr)
 {
 	uint32_t max = used(t, TABLE_PROCS), i;
 	struct ids ids = { .at = calloc(max + 1, sizeof(*ids.at)) };
@@ -341,7 +357,8 @@ static int mark_signals(const struct tracer *t, uint8_t *busy, uint32_t nr)
 			ids.at[ids.nr++] = t->procs[i].id;
 	qsort(ids.at, ids.nr, sizeof(*ids.at), compare_ids);
 	for (i = 0; i < nr; i++)
-		if (t->chans[i].key.mech == MECH_SIGNAL && ids_have(&ids, t->chans[i].key.ino))
+		if (mech__get(t->chans[i].key.mech)->of_process &&
+		    (!t->chans[i].key.ino || ids_have(&ids, t->chans[i].key.ino)))
 			busy[i] = 1;
 	free(ids.at);
 	return 0;
@@ -455,7 +472,7 @@ static void sweep(struct tracer *t)
 	uint32_t nr = used(t, TABLE_CHANS), i;
 	uint8_t *busy = calloc(nr + 1, 1);
 
-	if (!busy || snapshot__held(t, busy, nr) || mark_signals(t, busy, nr)) {
+	if (!busy || snapshot__held(t, busy, nr) || mark_of_processes(t, busy, nr)) {
 		free(busy);
 		return;
 	}

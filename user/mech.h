@@ -27,7 +27,8 @@ struct mech_desc {
 		NAME_WORD,
 		NAME_NUMBER,
 		NAME_NETLINK,
-		NAME_SIGNAL
+		NAME_SIGNAL,
+		NAME_PROCESS
 	} naming_by; /* see names.c */
 	enum {
 		FLOWS_BYTES, /* derived from bytes */
@@ -45,6 +46,7 @@ struct mech_desc {
 	bool off; /* unless asked for with -m */
 	const char *tags; /* what messages differ by: "types", "priorities"; NULL: nothing */
 	bool is_signal; /* may be ignored; has a number, a receiver and a value */
+	bool of_process; /* belongs to one process (key.ino: its id), and is there as long as that */
 	bool counts; /* what is written is added to a counter, which reading takes from */
 	bool in_ipcns; /* System V: has a key, and an id that means something in its namespace only */
 	uint32_t types; /* bit per S_IFMT >> 12: what files that can be one are; 0: none is one */

@@ -225,6 +225,16 @@ static char *signal_name(const struct gchan *c)
 	return s;
 }
 
+/* By its pid; what was asked of a pid that nobody has, is asked of none. */
+static char *process_name(const struct gchan *c)
+{
+	char *s;
+
+	if (!c->row.key.ino)
+		return strdup("process [none]");
+	return asprintf(&s, "process %u", c->row.key.gen) < 0 ? NULL : s;
+}
+
 int names_chan(struct gchan *c)
 {
 	const struct mech_desc *m = mech__get(c->row.key.mech);
@@ -249,6 +259,8 @@ int names_chan(struct gchan *c)
 		name = netlink_name(c);
 	} else if (m->naming_by == NAME_SIGNAL) {
 		name = signal_name(c);
+	} else if (m->naming_by == NAME_PROCESS) {
+		name = process_name(c);
 	} else if (c->row.flags & CHAN_TWO_ENDS && m->naming_by != NAME_NUMBER) {
 		name = ends_name(c);
 	} else if (asprintf(&name, m->display, (unsigned long long)c->row.key.ino) < 0) {

@@ -165,6 +165,8 @@ static int size_maps(struct tracer *t)
 	err = err ?: bpf_map__set_max_entries(s->maps.chan_rows, max[TABLE_CHANS]);
 	err = err ?: bpf_map__set_max_entries(s->maps.edge_rows, max[TABLE_EDGES]);
 	err = err ?: bpf_map__set_max_entries(s->maps.flows, FLOWS);
+	if (t->opts.mechs & 1U << MECH_VM)
+		err = err ?: bpf_map__set_max_entries(s->maps.proc_owners, max[TABLE_PROCS]);
 	err = err ?: size_memory(t, max[TABLE_PROCS]);
 	return err ?: bpf_map__set_max_entries(s->maps.ring, ring ? ring : DEFAULT_RING);
 }
@@ -292,6 +294,8 @@ static void pick_programs(struct tracer *t)
 		bpf_program__set_autoload(t->skel->progs.on_signal, false);
 		bpf_program__set_autoload(t->skel->progs.on_deliver, false);
 	}
+	if (!(t->opts.mechs & 1U << MECH_VM))
+		bpf_program__set_autoload(t->skel->progs.on_vm, false);
 	if (!(t->opts.scope & SCOPE_CGROUP))
 		bpf_program__set_autoload(t->skel->progs.on_move, false);
 }

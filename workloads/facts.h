@@ -61,7 +61,7 @@ struct chan {
 	int64_t key; /* System V; UNKNOWN: none */
 	uint64_t ns; /* inode of the namespace that it belongs to; 0: none */
 	uint64_t offset; /* of a word in memory */
-	int32_t receiver; /* of a signal: process + 1 */
+	int32_t receiver; /* of a signal, or whose memory it is: process + 1 */
 	uint32_t remove; /* a System V object that must not be left behind */
 	int64_t capacity_messages, highwater_messages;
 	uint64_t truncated; /* bytes of messages, cut off by receivers that had no room */

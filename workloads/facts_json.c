@@ -94,7 +94,10 @@ static void write_chans(struct json *j)
 			json__num(j, "found", c->found);
 		if (c->two_ends)
 			write_ends(j, c);
-		if (c->receiver)
+		if (!strcmp(c->mechanism, "vm"))
+			json__str(j, "owner",
+				  c->receiver ? arena->procs[c->receiver - 1].name : "");
+		else if (c->receiver)
 			write_signal(j, c);
 		if (c->capacity_messages != UNKNOWN)
 			json__num(j, "capacity_messages", c->capacity_messages);

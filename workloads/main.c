@@ -28,6 +28,7 @@ extern const struct factory unix_dgram_factories[], unix_pass_factories[];
 extern const struct factory tcp_factories[], tcp_many_factories[], udp_factories[];
 extern const struct factory udp_many_factories[], tcp_ways_factories[];
 extern const struct factory signal_factories[], signal_life_factories[];
+extern const struct factory vm_factories[];
 extern const struct factory eventfd_factories[], pty_factories[], netlink_factories[];
 
 /* clang-format off */
@@ -64,6 +65,7 @@ const struct factory *const factory_tables[] = {
 	eventfd_factories,
 	pty_factories,
 	netlink_factories,
+	vm_factories,
 	NULL
 };
 /* clang-format on */

@@ -10,7 +10,7 @@ from lib import Failure, check_equal, errors, pick
 
 MECHANISMS = ("pipe", "fifo", "unix", "tcp", "udp", "multicast", "msg", "mq", "sem", "futex",
               "file", "shm", "posixshm", "memfd", "mmap", "signal", "eventfd", "pty",
-              "netlink", "vsock")
+              "netlink", "vsock", "vm")
 MEMORY = ("mmap", "memfd", "futex")
 # An inode number alone does not tell which.
 ON_DEVICE = ("fifo", "posixshm", "mmap", "futex", "file")
@@ -257,6 +257,9 @@ class Comparison:
         if "signal" in fact:
             receiver = next(p for p in self.facts["processes"] if p["name"] == fact["receiver"])
             return chan["name"] == "%s to %d" % (fact["signal"], receiver["pid"])
+        if "owner" in fact:
+            owner = [p for p in self.facts["processes"] if p["name"] == fact["owner"]]
+            return chan["name"] == "process %s" % (owner[0]["pid"] if owner else "[none]")
         if "ends" in fact and not fact["ino"]:
             return sorted(e["ino"] or 0 for e in chan["ends"]) == sorted(
                 e["ino"] for e in fact["ends"])

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What one process does to another: every workload against its facts."""
+from facts import register
+
+register("vm-", {
+    "vm-copy": ["", "how=write", "how=both pieces=7", "how=both peers=5 count=50 size=1",
+                "how=both by=mem", "by=mem peers=4", "by=seek how=both", "rel=parent peers=3",
+                "rel=parent by=mem how=both", "rel=child how=both", "size=5M count=2 how=both"],
+    "vm-mesh": ["", "procs=10"],
+    "vm-errors": ["", "how=write", "why=esrch", "why=esrch how=write", "why=eperm",
+                  "why=eperm how=write", "why=partial"],
+})
