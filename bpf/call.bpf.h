@@ -23,7 +23,7 @@ int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file);
 int ledger_reopened(__u32 chan, __u64 file);
 int aio_submitted(__u64 requests, __s64 n);
 int unix_moved(__u32 chan, __u32 edge, __u64 file, __u32 role, __s64 ret);
-int unix_fds(__u32 edge, __u64 msg);
+int control_noted(__u32 edge, __u64 msg);
 int mem_call(__u32 kind, __s64 ret);
 int mem_moved(__u32 chan, __u32 role, __u64 n, __u64 file);
 int eventfd_moved(__u32 edge);

@@ -34,6 +34,7 @@ enum kind {
 	KIND_bind = 22, /* (fd, ...) */
 	KIND_sigwait = 23, /* (set, info, ...): returns a signal */
 	KIND_eventfd = 24, /* (count, flags): returns an fd */
+	KIND_passed = 30, /* no call's kind, but where on_passed stands */
 	KIND_semop = 40, /* (id, ops, n) */
 	KIND_semtimedop = 41, /* (id, ops, n, timeout) */
 	KIND_semctl = 42, /* (id, which, cmd, ...) */
@@ -65,7 +66,9 @@ enum kind {
 	KIND_MAX,
 };
 
-#define HANDLERS(HANDLER) HANDLER(rare) HANDLER(two) HANDLER(sync) HANDLER(queue) HANDLER(vm)
+#define HANDLERS(HANDLER)                                               \
+	HANDLER(rare) HANDLER(two) HANDLER(sync) HANDLER(queue) HANDLER(vm) \
+	HANDLER(passed)
 
 #ifdef __NR_open
 #define CALL_OPEN(CALL) CALL(open, open)

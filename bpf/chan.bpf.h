@@ -276,6 +276,27 @@ static __always_inline __u64 chan_get(const struct chan_key *key, __u64 file, __
 	return chan_get_in(KEY_CALL, key, file, role, flags);
 }
 
+static __always_inline bool is_mailbox(__u32 row)
+{
+	struct chan_row *c = chan_at(row);
+
+	return c && !(c->flags & CHAN_TWO_ENDS) &&
+	       (c->key.mech == MECH_UNIX || c->key.mech == MECH_UDP);
+}
+
+/* Bit per role that who holds the channel by a file of that f_mode can have. */
+static __always_inline __u32 chan_modes(__u32 row, __u32 mode)
+{
+	__u32 modes = 0;
+
+	/* Who has the socket of a mailbox gets what is sent there; it sends to others. */
+	if (mode & FMODE_WRITE && !is_mailbox(row))
+		modes |= 1 << ROLE_WRITE;
+	if (mode & FMODE_READ)
+		modes |= 1 << ROLE_READ;
+	return modes;
+}
+
 /* Somebody has mapped it so that it could be written. */
 static __always_inline void chan_writable(__u32 row, __u64 vm_flags)
 {

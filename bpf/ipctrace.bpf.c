@@ -12,6 +12,7 @@
 #include "udp.bpf.c"
 #include "scope.bpf.c"
 #include "unix.bpf.c"
+#include "passed.bpf.c"
 #include "uring.bpf.c"
 #include "aio.bpf.c"
 #include "wait.bpf.c"

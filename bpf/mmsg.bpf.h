@@ -26,7 +26,7 @@ static __always_inline void mmsg_unix(struct act *a, __u64 msg, __u32 len)
 
 	if (c && act_is_unix(a, c, len))
 		unix_moved(a->chan - 1, a->edge - 1, a->file, a->role, len);
-	unix_fds(a->edge - 1, msg);
+	control_noted(a->edge - 1, msg);
 }
 
 /* One message, in user memory, of the call that is described in the thread's state. */

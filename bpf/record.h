@@ -249,6 +249,45 @@ struct flow_val {
 	__u64 pages; /* of shared memory, that one wrote to and the other read then */
 };
 
+/*
+ * What was passed to another process beside bytes: descriptors of a channel, or of another file, which
+ * then is called by the type that it has (S_IFMT >> 12), or:
+ */
+enum passed {
+	PASSED_ANON = 0, /* no place in any file system, and no channel */
+	PASSED_PIPE = 1,
+	PASSED_DEVICE = 2,
+	PASSED_DIRECTORY = 4,
+	PASSED_BLOCK = 6,
+	PASSED_FILE = 8,
+	PASSED_SOCKET = 12,
+	PASSED_CLOSED = 16, /* it was not there any more when it was looked for */
+	PASSED_CREDENTIALS = 17, /* no descriptor: the message says who sent it */
+	PASSED_MAX,
+};
+
+struct pass_key {
+	__u32 over; /* channel */
+	__u32 proc;
+	__u8 role; /* of credentials ROLE_WRITE or ROLE_READ, else ROLE_PASS_FD or ROLE_TAKE_FD */
+	__u8 end; /* of over, if it has two */
+	__u8 kind; /* enum passed */
+	__u8 modes; /* bit ROLE_WRITE, bit ROLE_READ: what can be done with the descriptor */
+	__u32 what; /* channel; 0: none, or none that is watched */
+	__u32 what_end;
+	__u32 dev; /* of the file; of a channel, too */
+	__u64 ino;
+};
+
+struct pass_val {
+	__u64 ops;
+	__u32 over_row, what_row;
+	__u32 pid, uid, gid; /* the last credentials */
+	__u16 name_len;
+	__u16 name_cut; /* did not fit */
+	char name[PATH_LEN]; /* of no channel only; as in struct chan_row */
+};
+
 enum loss {
 	LOSS_NO_EDGE = 0, /* calls not counted: the edge table was full */
 	LOSS_NO_CHAN = 1, /* calls not counted: the channel table was full */
@@ -263,6 +302,7 @@ enum loss {
 	LOSS_URING = 10, /* io_uring: completions that could not be seen, or not told of what */
 	LOSS_AIO = 11, /* requests of io_submit() on channels: their results are not seen */
 	LOSS_FUTEX = 12, /* futex calls while the process changed its map of memory */
+	LOSS_PASSED = 13, /* descriptors or credentials of which it is not told what they were */
 	LOSS_MAX,
 };
 
@@ -278,6 +318,7 @@ enum rec_type {
 	REC_HOLDER = 9,
 	REC_END = 10,
 	REC_CGROUP = 11,
+	REC_PASS = 12,
 };
 
 struct rec_hdr {
@@ -374,6 +415,13 @@ struct rec_cgroup {
 	char path[CGROUP_TEXT]; /* from the root of the hierarchy */
 };
 
+/* Counts to be added up. */
+struct rec_pass {
+	struct rec_hdr h;
+	struct pass_key key;
+	struct pass_val val;
+};
+
 struct rec_end {
 	struct rec_hdr h;
 	__u64 duration_ns;
@@ -384,6 +432,7 @@ struct rec_end {
 _Static_assert(sizeof(struct rec_hdr) == 16, "every record starts with the same 16 bytes");
 _Static_assert(sizeof(struct edge_row) == 256, "an edge is whole cache lines");
 _Static_assert(sizeof(struct chan_key) == 24, "keys are compared as bytes");
+_Static_assert(sizeof(struct pass_key) == 32, "keys are compared as bytes");
 _Static_assert(sizeof(struct rec_meta) < 65536, "rec_hdr.len is 16 bits");
 
 #endif

@@ -176,15 +176,18 @@ static __always_inline bool may_debug(__u64 file, __u32 kind)
 	       is_proc_mem(file);
 }
 
-/* Calls that move bytes between this process and one file. True: it is another process, for on_vm. */
-static __always_inline bool one_file(struct pt_regs *regs, __u32 kind, long ret)
+/*
+ * Calls that move bytes between this process and one file. Returns where that goes on: on_vm (it is
+ * another process), on_passed (there may be descriptors with it), or nowhere.
+ */
+static __always_inline __u32 one_file(struct pt_regs *regs, __u32 kind, long ret)
 {
 	__u64 file = file_of(bpf_get_current_task_btf(), call_arg(regs, 0));
 	__u32 role = ROLE_READ, flags = 0;
 	struct call c;
 
 	if (!may_be_channel(file))
-		return false;
+		return KIND_none;
 	switch (kind) {
 	case KIND_write:
 		role = ROLE_WRITE;
@@ -198,7 +201,7 @@ static __always_inline bool one_file(struct pt_regs *regs, __u32 kind, long ret)
 	case KIND_recvmsg:
 		flags = call_arg(regs, kind == KIND_recvfrom ? 3 : 2);
 		if (flags & MSG_ERRQUEUE)
-			return false; /* what the kernel says of what was sent */
+			return KIND_none; /* what the kernel says of what was sent */
 		flags = flags_of_msg(flags);
 		break;
 	case KIND_preadv2:
@@ -214,7 +217,7 @@ static __always_inline bool one_file(struct pt_regs *regs, __u32 kind, long ret)
 	case KIND_pread:
 		/* Of the channels, only those that are memory have offsets. */
 		if (!file || file_type(file) != S_IFREG >> 12)
-			return false;
+			return KIND_none;
 		break;
 	case KIND_vmsplice:
 		if (file && PEEK(struct file, file, f_mode) & FMODE_WRITE)
@@ -223,15 +226,15 @@ static __always_inline bool one_file(struct pt_regs *regs, __u32 kind, long ret)
 		break;
 	}
 	if (!call_begin(&c, regs))
-		return may_debug(file, kind);
+		return may_debug(file, kind) ? KIND_vm : KIND_none;
 	if (!take_file(&c, regs, file, kind, role))
-		return other_file(&c, regs, kind, role, ret);
+		return other_file(&c, regs, kind, role, ret) ? KIND_vm : KIND_none;
 	c.a->flags |= flags;
 	call_done(&c);
 	act_end(c.a, c.ts, ret, c.ts->slept[0]);
 	if ((kind == KIND_sendmsg || kind == KIND_recvmsg) && ret >= 0 && is_unix(file))
-		unix_fds(c.a->edge - 1, call_arg(regs, 1));
-	return false;
+		return control_noted(c.a->edge - 1, call_arg(regs, 1)) ? KIND_passed : KIND_none;
+	return KIND_none;
 }
 
 #include "mmsg.bpf.h"
@@ -397,7 +400,9 @@ int BPF_PROG(on_rare, struct pt_regs *regs, long ret)
 		return ret > 0 ? signal_waited(ret, call_arg(regs, 1)) : 0;
 	case KIND_sendmmsg:
 	case KIND_recvmmsg:
-		return mmsg(regs, kind, ret);
+		mmsg(regs, kind, ret);
+		bpf_tail_call_static(ctx, &on_exit, KIND_passed);
+		return 0;
 	default:
 		return 0;
 	}
@@ -423,8 +428,14 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	case KIND_vmsplice:
 	case KIND_pread:
 	case KIND_pwrite:
-		if (one_file(regs, kind, ret))
+		switch (one_file(regs, kind, ret)) {
+		case KIND_vm:
 			bpf_tail_call_static(ctx, &on_exit, KIND_vm);
+			break;
+		case KIND_passed:
+			bpf_tail_call_static(ctx, &on_exit, KIND_passed);
+			break;
+		}
 		return 0;
 	case KIND_splice:
 	case KIND_tee:

@@ -55,6 +55,8 @@ struct engine {
 	__u32 queues_off; /* threads: QUEUE_OFF */
 	__u32 _pad;
 	__u64 eventfds; /* made so far */
+	__u32 passes; /* rows made in the map of these since the collector took them out */
+	__u32 _pad2;
 };
 
 /* Whose an edge is. */

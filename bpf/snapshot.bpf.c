@@ -91,14 +91,6 @@ int snap_chan(struct bpf_iter__task_file *ctx)
 	return 0;
 }
 
-static __always_inline bool is_mailbox(__u32 row)
-{
-	struct chan_row *c = chan_at(row);
-
-	return c && !(c->flags & CHAN_TWO_ENDS) &&
-	       (c->key.mech == MECH_UNIX || c->key.mech == MECH_UDP);
-}
-
 /* Who holds a channel that is known. */
 SEC("iter/task_file")
 int snap_holder(struct bpf_iter__task_file *ctx)
@@ -119,11 +111,7 @@ int snap_holder(struct bpf_iter__task_file *ctx)
 	out.end = found >> 32;
 	out.pid = tgid_here(task);
 	out.start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
-	/* Who has the socket of a mailbox gets what is sent there; it sends to others. */
-	if (file->f_mode & FMODE_WRITE && !is_mailbox(found))
-		out.modes |= 1 << ROLE_WRITE;
-	if (file->f_mode & FMODE_READ)
-		out.modes |= 1 << ROLE_READ;
+	out.modes = chan_modes(found, file->f_mode);
 	bpf_seq_write(ctx->meta->seq, &out, sizeof(out));
 	return 0;
 }

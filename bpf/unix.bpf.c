@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * Unix sockets beyond reading and writing: where datagrams with an address go and whose they are, how
- * full sockets get, descriptors that are passed.
+ * full sockets get.
  *
  * No system call says to which socket an address leads, nor who sent what a mailbox gave. But each
  * datagram tells its receiver, in the sender's own call, that there is something to read; and when it
@@ -360,60 +360,5 @@ int unix_moved(__u32 chan, __u32 edge, __u64 file, __u32 role, __s64 ret)
 		dgram_read(c, ts->proc_id, ret);
 	else if (ret > 0)
 		unix_note_fill(chan, edge, file);
-	return 0;
-}
-
-/* --- descriptors --- */
-
-#define SOL_SOCKET 1
-#define SCM_RIGHTS 1
-#define SCM_MAX_FD 253
-#define CMSGS_MAX 8
-
-struct control {
-	__u64 at, end; /* in user memory */
-	__u64 fds; /* where the numbers are */
-	__u32 n;
-};
-
-static long control_step(__u32 i, struct control *c)
-{
-	struct cmsghdr h = {};
-
-	if (c->at + sizeof(h) > c->end || bpf_probe_read_user(&h, sizeof(h), (void *)c->at) ||
-	    h.cmsg_len < sizeof(h) || h.cmsg_len > c->end - c->at)
-		return 1;
-	if (h.cmsg_level == SOL_SOCKET && h.cmsg_type == SCM_RIGHTS) {
-		c->fds = c->at + sizeof(h);
-		c->n += (h.cmsg_len - sizeof(h)) / sizeof(int);
-	}
-	c->at += (h.cmsg_len + 7) & ~7ULL;
-	return 0;
-}
-
-/* Descriptors in a message that was sent or received; msg: its header in user memory. */
-int unix_fds(__u32 edge, __u64 msg)
-{
-	struct task_state *ts = state_of(bpf_get_current_task_btf());
-	struct edge_row *e = edge_at(edge);
-	struct control c = {};
-	__u32 row;
-
-	if (!ts || !e || MSG_FIELD(c.at, msg, msg_hdr.msg_control) ||
-	    MSG_FIELD(c.end, msg, msg_hdr.msg_controllen) || !c.at || !c.end)
-		return 0;
-	c.end += c.at;
-	bpf_loop(CMSGS_MAX, control_step, &c, 0);
-	if (!c.n || c.n > SCM_MAX_FD)
-		return 0;
-	row = edge_row_of(e->chan_row, e->end, e->role == ROLE_READ ? ROLE_TAKE_FD : ROLE_PASS_FD);
-	ts->seen += c.n;
-	e = edge_at(row);
-	if (row == NO_ROW || !e) {
-		lose(LOSS_NO_EDGE, c.n);
-		return 0;
-	}
-	e->ops += c.n;
-	e->last_ns = bpf_jiffies64();
 	return 0;
 }

@@ -257,6 +257,8 @@ int graph__finish(struct graph *g)
 	if (!err)
 		err = derive(g);
 	if (!err)
+		err = passed_finish(g);
+	if (!err)
 		err = list_procs(g);
 	if (!err)
 		err = list_chans(g);

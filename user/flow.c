@@ -45,7 +45,8 @@ int flow_add(struct graph *g, struct chan *c, const struct gflow *add)
 {
 	struct flow *f = flow_find(g, c, add->from, add->to);
 
-	if (!add->ops && !add->bytes && !add->shared_bytes && !add->pages)
+	if (!add->ops && !add->bytes && !add->shared_bytes && !add->pages && !add->passes.nr &&
+	    !add->passes.others && !add->shared_fds)
 		return 0;
 	if (!f) {
 		f = calloc(1, sizeof(*f));
@@ -60,6 +61,9 @@ int flow_add(struct graph *g, struct chan *c, const struct gflow *add)
 	f->f.bytes += add->bytes;
 	f->f.pages += add->pages;
 	f->f.shared_bytes += add->shared_bytes;
+	f->f.shared_fds += add->shared_fds;
+	if (passes_merge(&f->f.passes, &add->passes))
+		return -ENOMEM;
 	if (add->certainty > f->f.certainty)
 		f->f.certainty = add->certainty;
 	if (add->from == &g->priv->outside.p || add->to == &g->priv->outside.p)
@@ -71,6 +75,7 @@ void flow_free(struct graph *g, struct flow *f)
 {
 	map__del(&g->priv->flow_map, ends(f->f.from, f->f.to), to_chan(f->f.chan)->c.key);
 	list__del(&f->by_chan);
+	passes_free(&f->f.passes);
 	free(f);
 }
 
@@ -543,7 +548,7 @@ static int resolve_to_all(struct graph *g, struct chan *c)
 	return err;
 }
 
-int flow_resolve(struct graph *g, struct chan *c)
+static int resolve(struct graph *g, struct chan *c)
 {
 	bool is_host;
 	int err = host_resolve(g, c, &is_host);
@@ -567,4 +572,11 @@ int flow_resolve(struct graph *g, struct chan *c)
 		err = resolve_lane(g, c, 1);
 	all_reads_of_one(g, c);
 	return err;
+}
+
+int flow_resolve(struct graph *g, struct chan *c)
+{
+	int err = resolve(g, c);
+
+	return err ? err : passed_resolve(g, c);
 }

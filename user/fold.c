@@ -121,7 +121,7 @@ static int merge_edge(struct edge *to, const struct edge *from)
 {
 	struct gedge *a = &to->e;
 	const struct gedge *b = &from->e;
-	int err = 0;
+	int err = passes_merge(&a->passes, &b->passes);
 
 	a->ops += b->ops;
 	a->bytes += b->bytes;
@@ -129,6 +129,7 @@ static int merge_edge(struct edge *to, const struct edge *from)
 	a->peeked_bytes += b->peeked_bytes;
 	a->pages += b->pages;
 	graph__add_events(a, b);
+	graph__add_credentials(a, b);
 	a->woken += b->woken;
 	tags__merge(&a->tags, &b->tags);
 	a->blocked_ops += b->blocked_ops;
@@ -443,8 +444,10 @@ static int rename_flows(struct graph *g, struct chan *c, struct proc *p, struct 
 			moved.from = &group->p;
 		if (moved.to == &p->p)
 			moved.to = &group->p;
+		f->f.passes = (struct gpasses){ 0 }; /* it is moved's now */
 		flow_free(g, f);
 		err = flow_add(g, c, &moved);
+		passes_free(&moved.passes);
 	}
 	return err;
 }

@@ -146,6 +146,7 @@ void graph_free_edge(struct graph *g, struct edge *e)
 		c->nr_folded--;
 	list__del(&e->by_proc);
 	list__del(&e->by_chan);
+	passes_free(&e->e.passes);
 	free(e->errors);
 	free(e);
 }
@@ -211,6 +212,7 @@ void graph__free(struct graph *g)
 	list_for_each_safe(p, next_proc, &g->priv->procs, all)
 		graph_free_proc(g, p);
 	fold_free(g);
+	passed_free(g);
 	map__free(&g->priv->proc_map);
 	map__free(&g->priv->chan_map);
 	map__free(&g->priv->edge_map);
@@ -327,6 +329,16 @@ void graph__add_events(struct gedge *a, const struct gedge *b)
 		a->has_value = true;
 		a->value_last = b->value_last;
 	}
+}
+
+void graph__add_credentials(struct gedge *a, const struct gedge *b)
+{
+	if (b->credentials && (!a->credentials || b->last_ns >= a->last_ns)) {
+		a->cred_pid = b->cred_pid;
+		a->cred_uid = b->cred_uid;
+		a->cred_gid = b->cred_gid;
+	}
+	a->credentials += b->credentials;
 }
 
 static void add_counters(struct gedge *e, const struct edge_row *row)
@@ -467,6 +479,8 @@ int graph__handle(struct graph *g, const struct rec_hdr *rec)
 		return handle_holder(g, (const struct rec_holder *)rec);
 	case REC_CGROUP:
 		return handle_cgroup(g, (const struct rec_cgroup *)rec);
+	case REC_PASS:
+		return passed_handle(g, (const struct rec_pass *)rec);
 	case REC_END:
 		g->meta.duration_ns = ((const struct rec_end *)rec)->duration_ns;
 		return 0;

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "../bpf/record.h"
+#include "passed.h"
 #include "tags.h"
 
 struct gproc {
@@ -58,6 +59,9 @@ struct gedge {
 	/* Of events: without effect, one with another that waited; sum and last of what they carried. */
 	uint64_t ignored_ops, merged_ops, value_sum, value_last;
 	bool has_value;
+	struct gpasses passes; /* of pass-fd and take-fd; its sum is at most ops */
+	uint64_t credentials; /* messages that said who sent them, and the last such */
+	uint32_t cred_pid, cred_uid, cred_gid;
 	uint64_t blocked_ops, blocked_ns, max_blocked_ns;
 	uint64_t blocked_now; /* threads that still slept when the trace ended */
 	uint64_t first_ns, last_ns;
@@ -77,6 +81,8 @@ struct gflow {
 	struct gchan *chan;
 	uint64_t ops, bytes, shared_bytes;
 	uint64_t pages; /* of memory: at least so many, that from wrote to before to read them */
+	struct gpasses passes; /* descriptors that went with it */
+	uint64_t shared_fds; /* at most that many more, which several had passed */
 	enum certainty certainty;
 };
 
@@ -118,6 +124,9 @@ int graph__finish(struct graph *g);
 
 /* What of one edge is of events, to another; before last_ns is. */
 void graph__add_events(struct gedge *to, const struct gedge *from);
+
+/* The same of credentials. */
+void graph__add_credentials(struct gedge *to, const struct gedge *from);
 
 /* "SIGUSR1", for the caller to free. NULL: it is no channel of signals, or there is no memory. */
 char *graph__signal(const struct gchan *c);

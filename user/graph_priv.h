@@ -91,6 +91,7 @@ struct graph_priv {
 	size_t nr_groups, nr_group_chans;
 	struct map group_map, group_chan_map; /* by hash; chained */
 	struct map cgroups; /* paths by id */
+	struct map files; /* that were passed */
 	struct proc outside;
 	bool outside_used;
 	uint32_t nr_hosts;
@@ -149,6 +150,14 @@ int names_chan(struct gchan *c);
 /* meta.c */
 int meta_set(struct gmeta *m, const struct rec_meta *rec);
 void meta_free(struct gmeta *m);
+
+/* passed.c */
+int passed_handle(struct graph *g, const struct rec_pass *rec);
+int passed_resolve(struct graph *g, struct chan *c);
+int passed_finish(struct graph *g); /* names of channels are known */
+void passed_free(struct graph *g);
+int passes_merge(struct gpasses *into, const struct gpasses *from);
+void passes_free(struct gpasses *p);
 
 /* wakers.c */
 int wakers_resolve(struct graph *g, struct chan *c);

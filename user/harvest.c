@@ -116,6 +116,12 @@ static void emit_chan(struct tracer *t, uint32_t row)
 	}
 }
 
+void harvest__say_chan(struct tracer *t, uint32_t row)
+{
+	if (!(t->chan_state[row] & CHAN_SAID))
+		emit_chan(t, row);
+}
+
 static uint64_t calls_of(const struct edge_row *e)
 {
 	uint64_t n = e->ops + e->err_other;
@@ -179,8 +185,8 @@ static void say_edge(struct tracer *t, const struct edge_row *e)
 		t->ignored += calls_of(e);
 		return;
 	}
-	if (!(t->chan_state[e->chan_row] & CHAN_SAID) && t->chans[e->chan_row].id == e->chan)
-		emit_chan(t, e->chan_row);
+	if (t->chans[e->chan_row].id == e->chan)
+		harvest__say_chan(t, e->chan_row);
 	emit_edge(t, e);
 }
 
@@ -444,6 +450,7 @@ static void doom(struct tracer *t, const uint8_t *busy, uint32_t nr)
 		queues__forget(t, ids, nr_ids);
 	}
 	free(ids);
+	fds__take(t, CHAN_DOOMED);
 	for (i = 0; i < nr; i++)
 		if (t->chan_state[i] & CHAN_DOOMED)
 			free_chan(t, i);
@@ -523,6 +530,7 @@ size_t harvest__tick(struct tracer *t)
 		t->last_sweep = now;
 		sweep(t);
 	}
+	fds__tick(t);
 	if (pages__are_many(t) && now - t->last_clean >= SWEEP_NS) {
 		t->last_clean = now;
 		pages__clean(t);
@@ -541,6 +549,7 @@ void harvest__all(struct tracer *t)
 	for (i = 0; i < used(t, TABLE_EDGES); i++)
 		if (t->edges[i].proc)
 			say_edge(t, &t->edges[i]);
+	fds__take(t, 0);
 	/* Only those that somebody used: what is merely inherited would hide the rest. */
 	for (i = 0; i < used(t, TABLE_CHANS); i++)
 		if (t->chans[i].id && t->chan_state[i] & CHAN_SAID)

@@ -22,6 +22,8 @@
 #define LABEL_COLUMNS 32
 #define GROUP_COLUMNS 60
 #define LEGEND_COLUMNS 100
+#define TIP_COLUMNS 400
+#define MANY_PASSED 8
 #define FONT "DejaVu Sans"
 #define OUTSIDE_TIP "not traced, or before the trace"
 #define THICK 3
@@ -314,6 +316,24 @@ static bool is_io(const struct gedge *e)
 	return e->role < ROLES_IO;
 }
 
+/* What descriptors that were passed are of. */
+static int put_passes(FILE *f, const char *before, const struct gpasses *p, size_t most,
+		      size_t columns)
+{
+	char *text;
+	int err;
+
+	if (!p->nr)
+		return 0;
+	text = passes__text(p, most);
+	if (!text)
+		return -ENOMEM;
+	fputs(before, f);
+	err = put_short(f, text, columns);
+	free(text);
+	return err;
+}
+
 static void put_edge_label(FILE *f, const struct gedge *e, bool brief, double width)
 {
 	char n[HUMAN_LEN], calls[HUMAN_LEN], amount[AMOUNT_LEN];
@@ -361,11 +381,13 @@ static int put_edge_tooltip(FILE *f, const struct gedge *e)
 			human__count(b, e->ops));
 	else
 		fprintf(f, " %s: %s times", role__name(e->role), human__count(b, e->ops));
+	if (e->credentials)
+		fprintf(f, "; in %s messages, who sent them", human__count(a, e->credentials));
 	if (e->blocked_ops)
 		fprintf(f, ", slept in %s of them for %s", human__count(a, e->blocked_ops),
 			human__time(b, e->blocked_ns));
 	free(label);
-	return 0;
+	return put_passes(f, ": ", &e->passes, MANY_PASSED, TIP_COLUMNS);
 }
 
 static int put_edge(struct out *o, const struct gedge *e)
@@ -381,8 +403,9 @@ static int put_edge(struct out *o, const struct gedge *e)
 	fprintf(f, "\t\"%s\" -> \"%s\" [label=\"", writes ? e->proc->id : e->chan->id,
 		writes ? e->chan->id : e->proc->id);
 	put_edge_label(f, e, strcmp(p->engine, "dot"), width);
+	err = strcmp(p->engine, "dot") ? 0 : put_passes(f, "\\n", &e->passes, 1, LABEL_COLUMNS);
 	fputs("\" edgetooltip=\"", f);
-	err = put_edge_tooltip(f, e);
+	err = err ? err : put_edge_tooltip(f, e);
 	fputs("\" labeltooltip=\"", f);
 	err = err ? err : put_edge_tooltip(f, e);
 	fprintf(f, "\" color=\"%s\" style=\"%s\" penwidth=%.2f", e->holder ? GREY : m->color,

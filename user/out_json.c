@@ -314,8 +314,45 @@ static void put_event(struct json *j, const struct gedge *e)
 		json__null(j);
 }
 
+/* Descriptors: the channel, if it is one, else what it is called. */
+static void put_passed(struct json *j, const struct gpassed *p)
+{
+	const struct gfile *f = p->file;
+	const bool listed = f->chan && *f->chan->id;
+
+	json__object(j);
+	json__put_string(j, "channel", listed ? f->chan->id : NULL);
+	put_number_or_null(j, "end", f->chan && f->chan->row.flags & CHAN_TWO_ENDS, f->end);
+	json__put_string(j, "kind", passed__kind(f));
+	json__put_string(j, "name", f->name);
+	json__put_string(j, "mode", passed__mode(p));
+	put_number_or_null(j, "ino", f->ino, f->ino);
+	json__put_u64(j, "ops", p->ops);
+	json__close(j);
+}
+
+static void put_passes(struct json *j, const struct gpasses *p, uint64_t others)
+{
+	json__put_array(j, "passed");
+	for (size_t i = 0; i < p->nr; i++)
+		put_passed(j, &p->at[i]);
+	json__close(j);
+	json__put_u64(j, "passed_others", others);
+}
+
+static void put_credentials(struct json *j, const struct gedge *e)
+{
+	json__put_object(j, "credentials");
+	json__put_u64(j, "ops", e->credentials);
+	json__put_u64(j, "pid", e->cred_pid);
+	json__put_u64(j, "uid", e->cred_uid);
+	json__put_u64(j, "gid", e->cred_gid);
+	json__close(j);
+}
+
 static int put_edge(struct out *o, const struct gedge *e)
 {
+	const uint64_t passed = passes__total(&e->passes) - e->passes.others;
 	struct priv *p = o->priv;
 	struct json *j = &p->j;
 
@@ -343,6 +380,10 @@ static int put_edge(struct out *o, const struct gedge *e)
 	if (mech__get(e->chan->row.key.mech)->tags && e->role < ROLES_IO)
 		put_tags(j, mech__get(e->chan->row.key.mech)->tags, &e->tags);
 	put_event(j, e);
+	if (e->role == ROLE_PASS_FD || e->role == ROLE_TAKE_FD)
+		put_passes(j, &e->passes, e->ops > passed ? e->ops - passed : 0);
+	if (e->credentials)
+		put_credentials(j, e);
 	json__put_bool(j, "holder", e->holder);
 	json__close(j);
 	return 0;
@@ -364,6 +405,11 @@ static int put_flow(struct out *o, const struct gflow *f)
 		json__put_u64(j, "pages", f->pages);
 	json__put_string(j, "certainty", certainty__name(f->certainty));
 	json__put_u64(j, "shared_bytes", f->shared_bytes);
+	if (f->passes.nr || f->passes.others || f->shared_fds) {
+		json__put_u64(j, "fds", passes__total(&f->passes));
+		json__put_u64(j, "shared_fds", f->shared_fds);
+		put_passes(j, &f->passes, f->passes.others);
+	}
 	json__close(j);
 	return 0;
 }

@@ -79,11 +79,23 @@ static void put_proc(struct json *j, const struct proc_row *r)
 	json__close(j);
 }
 
-/* The name is as the kernel side keeps it: parts, with a NUL after each. */
+/* A name is as the kernel side keeps it: parts, with a NUL after each. */
+static void put_parts(struct json *j, const char *s, size_t len)
+{
+	const char *end = s + at_most(len, PATH_LEN);
+
+	json__put_array(j, "name_parts");
+	while (s < end) {
+		const size_t part = strnlen(s, end - s);
+
+		json__string_n(j, s, part);
+		s += part + 1;
+	}
+	json__close(j);
+}
+
 static void put_chan(struct json *j, const struct chan_row *r)
 {
-	const char *s = r->name, *end = s + at_most(r->name_len, PATH_LEN);
-
 	json__put_u64(j, "channel", r->id);
 	json__put_string(j, "mechanism", mech__get(r->key.mech)->name);
 	json__put_u64(j, "dev", r->key.dev);
@@ -93,14 +105,7 @@ static void put_chan(struct json *j, const struct chan_row *r)
 	json__put_u64(j, "highwater", r->highwater);
 	json__put_u64(j, "found_bytes", r->found_bytes);
 	json__put_u64(j, "flags", r->flags);
-	json__put_array(j, "name_parts");
-	while (s < end) {
-		const size_t len = strnlen(s, end - s);
-
-		json__string_n(j, s, len);
-		s += len + 1;
-	}
-	json__close(j);
+	put_parts(j, r->name, r->name_len);
 }
 
 static void put_edge(struct json *j, const struct edge_row *r)
@@ -206,11 +211,29 @@ static void put_cgroup(struct json *j, const struct rec_cgroup *r)
 	json__string_n(j, r->path, strnlen(r->path, sizeof(r->path)));
 }
 
+static void put_pass(struct json *j, const struct rec_pass *r)
+{
+	json__put_u64(j, "process", r->key.proc);
+	json__put_u64(j, "over", r->key.over);
+	json__put_string(j, "role", role__name(r->key.role));
+	json__put_u64(j, "kind", r->key.kind);
+	json__put_u64(j, "channel", r->key.what);
+	json__put_bool(j, "can_write", r->key.modes & 1U << ROLE_WRITE);
+	json__put_bool(j, "can_read", r->key.modes & 1U << ROLE_READ);
+	json__put_u64(j, "dev", r->key.dev);
+	json__put_u64(j, "ino", r->key.ino);
+	json__put_u64(j, "ops", r->val.ops);
+	json__put_u64(j, "pid", r->val.pid);
+	json__put_u64(j, "uid", r->val.uid);
+	json__put_u64(j, "gid", r->val.gid);
+	put_parts(j, r->val.name, r->val.name_len);
+}
+
 static const char *const kinds[] = {
 	[REC_META] = "trace", [REC_PROC] = "process",  [REC_CHAN] = "channel",
 	[REC_EDGE] = "edge",  [REC_FLOW] = "flow",     [REC_LOST] = "lost",
 	[REC_LIFE] = "life",  [REC_OP] = "operation",  [REC_HOLDER] = "holder",
-	[REC_END] = "end",    [REC_CGROUP] = "cgroup",
+	[REC_END] = "end",    [REC_CGROUP] = "cgroup", [REC_PASS] = "passed",
 };
 
 static void put_body(struct json *j, const struct rec_hdr *rec)
@@ -236,6 +259,8 @@ static void put_body(struct json *j, const struct rec_hdr *rec)
 		return put_holder(j, (const void *)rec);
 	case REC_CGROUP:
 		return put_cgroup(j, (const void *)rec);
+	case REC_PASS:
+		return put_pass(j, (const void *)rec);
 	case REC_END:
 		json__put_u64(j, "duration_ns", ((const struct rec_end *)rec)->duration_ns);
 	}

@@ -18,6 +18,7 @@
 
 /* More processes than this are a list that nobody asked for. */
 #define FEW_PROCESSES 24
+#define FEW_PASSED 4
 /* On a terminal; elsewhere there is room for all. */
 #define MANY 80 /* flows and channels: like ones are put together */
 #define MOST_FLOWS 100
@@ -48,6 +49,12 @@ static const struct column error_columns[] = {
 	{ .title = "CHANNEL", .elastic = true },
 };
 
+static const struct column passed_columns[] = {
+	{ .title = "PASSED BY", .elastic = true },      { .title = "-> TO", .elastic = true },
+	{ .title = "OVER", .elastic = true },           { .title = "TIMES", .right = true },
+	{ .title = "DESCRIPTORS OF", .elastic = true },
+};
+
 static const struct column proc_columns[] = {
 	{ .title = "PID", .right = true },
 	{ .title = "PARENT", .right = true },
@@ -69,8 +76,8 @@ struct traffic {
 struct priv {
 	struct traffic *traffic; /* by channel */
 	const struct gedge **edges; /* sorted by process, channel, role */
-	struct table *flows, *idle, *errors, *procs;
-	size_t nr_flows, nr_idle, nr_errors, nr_shared, nr_inferred;
+	struct table *flows, *idle, *errors, *passed, *procs;
+	size_t nr_flows, nr_idle, nr_errors, nr_passed, nr_shared, nr_inferred;
 	uint64_t bytes, shown_above;
 	size_t not_shown;
 	uint64_t not_shown_bytes;
@@ -213,8 +220,10 @@ static int begin(struct out *o)
 	p->flows = table__new(flow_columns, ARRAY_SIZE(flow_columns) - !p->uncertain);
 	p->idle = NEW_TABLE(idle_columns);
 	p->errors = NEW_TABLE(error_columns);
+	p->passed = NEW_TABLE(passed_columns);
 	p->procs = NEW_TABLE(proc_columns);
-	if (!p->traffic || !p->edges || !p->flows || !p->idle || !p->errors || !p->procs)
+	if (!p->traffic || !p->edges || !p->flows || !p->idle || !p->errors || !p->passed ||
+	    !p->procs)
 		return -ENOMEM;
 	find_terminal(p, o->f);
 	count_traffic(p, g);
@@ -380,12 +389,41 @@ static void add_waited(struct priv *p, const struct graph *g, const struct gproc
 			    now ? ", still" : "");
 }
 
+/* Who got which descriptors from whom. */
+static int add_passed(struct priv *p, const struct gflow *f)
+{
+	const uint64_t times = passes__total(&f->passes);
+	char n[HUMAN_LEN], *what;
+	int err;
+
+	if (!times && !f->shared_fds)
+		return 0;
+	what = passes__text(&f->passes, FEW_PASSED);
+	if (!what)
+		return -ENOMEM;
+	p->nr_passed++;
+	err = add_label(p->passed, "", f->from);
+	if (!err)
+		err = add_label(p->passed, "-> ", f->to);
+	add_chan(p->passed, f->chan);
+	table__add(p->passed, human__count(n, times));
+	if (f->shared_fds)
+		table__addf(p->passed, "%s%sup to %s that others passed, too", what,
+			    *what ? ", and " : "", human__count(n, f->shared_fds));
+	else
+		table__add(p->passed, what);
+	free(what);
+	return err;
+}
+
 static int put_flow(struct out *o, const struct gflow *f)
 {
 	struct priv *p = o->priv;
 	char n[HUMAN_LEN], amount[AMOUNT_LEN];
-	int err;
+	int err = add_passed(p, f);
 
+	if (err)
+		return err;
 	if (p->shown_above && f->bytes + f->shared_bytes <= p->shown_above) {
 		p->not_shown++;
 		p->not_shown_bytes += f->bytes;
@@ -453,6 +491,8 @@ static int put_lost(struct out *o)
 	if (!err)
 		err = put_table(o, p->idle, p->nr_idle);
 	if (!err)
+		err = put_table(o, p->passed, p->nr_passed);
+	if (!err)
 		err = put_table(o, p->errors, p->nr_errors);
 	if (!err)
 		err = put_table(o, p->procs, o->g->nr_procs > FEW_PROCESSES ? 0 : o->g->nr_procs);
@@ -475,6 +515,7 @@ static int end(struct out *o)
 	table__free(p->flows);
 	table__free(p->idle);
 	table__free(p->errors);
+	table__free(p->passed);
 	table__free(p->procs);
 	free(p->traffic);
 	free(p->edges);

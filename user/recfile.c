@@ -30,7 +30,7 @@ static const __u16 min_len[] = {
 	[REC_FLOW] = sizeof(struct rec_flow),     [REC_LOST] = sizeof(struct rec_lost),
 	[REC_LIFE] = sizeof(struct rec_life),     [REC_OP] = sizeof(struct rec_op),
 	[REC_HOLDER] = sizeof(struct rec_holder), [REC_END] = sizeof(struct rec_end),
-	[REC_CGROUP] = sizeof(struct rec_cgroup),
+	[REC_CGROUP] = sizeof(struct rec_cgroup), [REC_PASS] = sizeof(struct rec_pass),
 };
 
 /* Of those that have grown: how long they were in format 1. */

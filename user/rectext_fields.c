@@ -14,6 +14,13 @@ static const char *const proc_words[] = {
 static const char *const chan_words[] = { "preexisting", "cut",     "ledger",   "no-ledger", "gone",
 					  "two-ends",    "removed", "messages", "writable",  NULL };
 
+static const char *const mode_words[] = { "write", "read", NULL };
+static const char *const passed_words[] = {
+	"anonymous", "pipe", "device", "3",           "directory", "5",      "block",
+	"7",         "file", "9",      "10",          "11",        "socket", "13",
+	"14",        "15",   "closed", "credentials", NULL,
+};
+
 #define SIZE(s, f) sizeof(((struct s *)0)->f)
 #define AT(s, f) .at = offsetof(struct s, f), .size = SIZE(s, f)
 #define NUM(n, s, f)                                \
@@ -147,6 +154,7 @@ static const struct field lost_fields[] = {
 	NUM("aio", rec_lost, causes[LOSS_AIO]),
 	NUM("page", rec_lost, causes[LOSS_PAGE]),
 	NUM("futex", rec_lost, causes[LOSS_FUTEX]),
+	NUM("passed", rec_lost, causes[LOSS_PASSED]),
 	{ 0 },
 };
 
@@ -183,6 +191,28 @@ static const struct field cgroup_fields[] = {
 	{ 0 },
 };
 
+static const struct field pass_fields[] = {
+	NUM("over", rec_pass, key.over),
+	WORD("proc", PROCESS, rec_pass, key.proc, NULL),
+	WORD("role", ENUM, rec_pass, key.role, rectext_roles),
+	NUM("end", rec_pass, key.end),
+	WORD("kind", ENUM, rec_pass, key.kind, passed_words),
+	WORD("modes", FLAGS, rec_pass, key.modes, mode_words),
+	NUM("what", rec_pass, key.what),
+	NUM("what-end", rec_pass, key.what_end),
+	NUM("dev", rec_pass, key.dev),
+	NUM("ino", rec_pass, key.ino),
+	NUM("ops", rec_pass, val.ops),
+	NUM("pid", rec_pass, val.pid),
+	NUM("uid", rec_pass, val.uid),
+	NUM("gid", rec_pass, val.gid),
+	NUM("cut", rec_pass, val.name_cut),
+	TEXT("name", rec_pass, val.name, val.name_len),
+	NUM("over-row", rec_pass, val.over_row),
+	NUM("what-row", rec_pass, val.what_row),
+	{ 0 },
+};
+
 static const struct field end_fields[] = {
 	NUM("duration", rec_end, duration_ns),
 	{ 0 },
@@ -194,7 +224,7 @@ const struct type rectext_types[NR_TYPES] = {
 	[REC_FLOW] = { "flow", flow_fields },       [REC_LOST] = { "lost", lost_fields },
 	[REC_LIFE] = { "life", life_fields },       [REC_OP] = { "op", op_fields },
 	[REC_HOLDER] = { "holder", holder_fields }, [REC_END] = { "end", end_fields },
-	[REC_CGROUP] = { "cgroup", cgroup_fields },
+	[REC_CGROUP] = { "cgroup", cgroup_fields }, [REC_PASS] = { "pass", pass_fields },
 };
 
 const struct field rectext_hdr_fields[] = {

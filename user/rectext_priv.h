@@ -30,7 +30,7 @@ struct type {
 	const struct field *fields; /* ends with one without a name */
 };
 
-#define NR_TYPES (REC_CGROUP + 1)
+#define NR_TYPES (REC_PASS + 1)
 
 extern const struct type rectext_types[NR_TYPES];
 

@@ -292,6 +292,8 @@ static void add_edge(struct gedge *a, const struct gedge *b)
 	a->pages += b->pages;
 	tags__merge(&a->tags, &b->tags);
 	graph__add_events(a, b);
+	graph__add_credentials(a, b);
+	a->passes.others += passes__total(&b->passes); /* at[] is the original's */
 	a->blocked_ops += b->blocked_ops;
 	a->blocked_ns += b->blocked_ns;
 	a->blocked_now += b->blocked_now;
@@ -348,6 +350,8 @@ static int put_flow(struct ctx *x, const struct gflow *one)
 		f->bytes += one->bytes;
 		f->pages += one->pages;
 		f->shared_bytes += one->shared_bytes;
+		f->shared_fds += one->shared_fds;
+		f->passes.others += passes__total(&one->passes);
 		if (f->certainty < one->certainty)
 			f->certainty = one->certainty;
 		return 0;

@@ -167,6 +167,7 @@ static int size_maps(struct tracer *t)
 	err = err ?: bpf_map__set_max_entries(s->maps.flows, FLOWS);
 	if (t->opts.mechs & 1U << MECH_VM)
 		err = err ?: bpf_map__set_max_entries(s->maps.proc_owners, max[TABLE_PROCS]);
+	err = err ?: bpf_map__set_max_entries(s->maps.passes, PASSES);
 	err = err ?: size_memory(t, max[TABLE_PROCS]);
 	return err ?: bpf_map__set_max_entries(s->maps.ring, ring ? ring : DEFAULT_RING);
 }
@@ -264,6 +265,7 @@ static void pick_unix_programs(struct tracer *t)
 	bpf_program__set_autoload(t->skel->progs.unix_ready, watched && told);
 	bpf_program__set_autoload(t->skel->progs.unix_ready_6_2, watched && !told);
 	bpf_program__set_autoload(t->skel->progs.unix_taken, watched);
+	bpf_program__set_autoload(t->skel->progs.on_passed, watched);
 }
 
 static void pick_programs(struct tracer *t)

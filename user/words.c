@@ -72,6 +72,11 @@ const struct loss_desc losses[LOSS_MAX] = {
 		.text = "futex calls of which the memory was not known at that moment",
 		.of_calls = true,
 	},
+	[LOSS_PASSED] = {
+		.key = "passed",
+		.text = "descriptors passed, or credentials, without a word of which: the table was full",
+		.of_events = true,
+	},
 };
 
 const char *role__doing(unsigned int role)
