@@ -18,6 +18,7 @@
 #define MAX_ERRNOS 6
 #define MAX_PLACES 256 /* pages of one channel of shared memory that are used */
 #define MAX_TAGS 8
+#define MAX_PASSES 4096
 #define UNKNOWN (-1) /* shown as null */
 
 enum role {
@@ -79,6 +80,8 @@ struct edge {
 	int64_t value; /* sum of an eventfd's counts; last si_value */
 	uint32_t has_value;
 	uint64_t pages; /* of memory, touched by a fault */
+	uint64_t credentials; /* messages that carried them */
+	int64_t ucred[3]; /* the last: pid, uid, gid */
 	int64_t blocked, blocked_ns_min;
 	struct {
 		int32_t err;
@@ -97,6 +100,17 @@ struct flow {
 	uint64_t bytes, ops, pages;
 };
 
+/* A descriptor that was passed over a channel, as one of the two knows it. */
+struct pass {
+	int32_t proc, over;
+	enum role role;
+	uint32_t end; /* of over, if it has two */
+	int32_t from; /* who passed it, if this is who took it */
+	int32_t what; /* channel; -1: none */
+	char kind[12], mode[12];
+	char name[112]; /* of no channel */
+};
+
 struct arena {
 	char values[MAX_PARAMS][MAX_VALUE];
 	char tmpdir[PATH_MAX];
@@ -106,7 +120,7 @@ struct arena {
 	char error[256];
 	uint32_t turns[NR_TURNS];
 	uint32_t scratch[256]; /* whatever the processes of a factory share */
-	uint32_t nr_procs, nr_chans, nr_edges, nr_flows;
+	uint32_t nr_procs, nr_chans, nr_edges, nr_flows, nr_passes;
 	uint32_t totals_only; /* too many processes to list: add up in totals[] */
 	uint64_t total_procs, total_chans;
 	struct edge totals[NR_ROLES];
@@ -114,6 +128,7 @@ struct arena {
 	struct chan chans[MAX_CHANS];
 	struct edge edges[MAX_EDGES];
 	struct flow flows[MAX_FLOWS];
+	struct pass passes[MAX_PASSES];
 };
 
 extern struct arena *arena;

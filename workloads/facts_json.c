@@ -149,7 +149,7 @@ static void write_tags(struct json *j, const struct edge *e)
 	json__close(j, '}');
 }
 
-static void write_edges(struct json *j)
+static const char *role_name(enum role role)
 {
 	static const char *const roles[] = {
 		[ROLE_READ] = "read",
@@ -164,6 +164,23 @@ static void write_edges(struct json *j)
 		[ROLE_TAKE_FD] = "take-fd",
 	};
 
+	return roles[role];
+}
+
+static void write_credentials(struct json *j, const struct edge *e)
+{
+	if (!e->credentials)
+		return;
+	json__open(j, "credentials", '{');
+	json__num(j, "ops", e->credentials);
+	json__num(j, "pid", e->ucred[0]);
+	json__num(j, "uid", e->ucred[1]);
+	json__num(j, "gid", e->ucred[2]);
+	json__close(j, '}');
+}
+
+static void write_edges(struct json *j)
+{
 	json__open(j, "edges", '[');
 	for (uint32_t i = 0; i < arena->nr_edges && !arena->totals_only; i++) {
 		const struct edge *e = &arena->edges[i];
@@ -171,11 +188,12 @@ static void write_edges(struct json *j)
 		json__open(j, NULL, '{');
 		json__str(j, "process", arena->procs[e->proc].name);
 		json__str(j, "channel", arena->chans[e->chan].name);
-		json__str(j, "role", roles[e->role]);
+		json__str(j, "role", role_name(e->role));
 		if (arena->chans[e->chan].two_ends)
 			json__num(j, "end", e->end);
 		write_counts(j, e);
 		write_tags(j, e);
+		write_credentials(j, e);
 		json__close(j, '}');
 	}
 	json__close(j, ']');
@@ -197,6 +215,28 @@ static void write_flows(struct json *j)
 		if (f->pages)
 			json__num(j, "pages", f->pages);
 		json__str(j, "certainty", f->shared ? "shared" : "exact");
+		json__close(j, '}');
+	}
+	json__close(j, ']');
+}
+
+static void write_passes(struct json *j)
+{
+	json__open(j, "passes", '[');
+	for (uint32_t i = 0; i < arena->nr_passes; i++) {
+		const struct pass *p = &arena->passes[i];
+
+		json__open(j, NULL, '{');
+		json__str(j, "process", arena->procs[p->proc].name);
+		json__str(j, "over", arena->chans[p->over].name);
+		json__str(j, "role", role_name(p->role));
+		if (arena->chans[p->over].two_ends)
+			json__num(j, "end", p->end);
+		json__str(j, "from", p->from < 0 ? NULL : arena->procs[p->from].name);
+		json__str(j, "channel", p->what < 0 ? NULL : arena->chans[p->what].name);
+		json__str(j, "kind", p->kind);
+		json__str(j, "mode", p->mode);
+		json__str(j, "name", p->name);
 		json__close(j, '}');
 	}
 	json__close(j, ']');
@@ -234,6 +274,7 @@ void facts__write(FILE *out)
 	write_chans(&j);
 	write_edges(&j);
 	write_flows(&j);
+	write_passes(&j);
 	json__close(&j, '}');
 	fputc('\n', out);
 }

@@ -2,67 +2,14 @@
 /* Descriptors handed from process to process. */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "factory.h"
+#include "pass.h"
 #include "unix.h"
 
 #define SEED 9
-#define MAX_FDS 64
-
-union control {
-	struct cmsghdr align;
-	char room[CMSG_SPACE(sizeof(int) * MAX_FDS) + CMSG_SPACE(sizeof(struct ucred))];
-};
-
-static void count_fds(const struct end *e, enum role role, uint32_t n)
-{
-	if (n)
-		end__edge(e, role)->ops += n;
-}
-
-static void pass(const struct end *e, const int *fds, uint32_t n, const void *buf, size_t len)
-{
-	struct iovec iov = { (void *)buf, len };
-	union control control = {};
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = &control,
-			      .msg_controllen = CMSG_SPACE(n * sizeof(int)) };
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(n * sizeof(int));
-	memcpy(CMSG_DATA(c), fds, n * sizeof(int));
-	die_if(x_sendmsg(e, &msg, 0) != (ssize_t)len, "sendmsg: %s", strerror(errno));
-	count_fds(e, ROLE_PASS_FD, n);
-}
-
-/* Returns how many there were; room: for how many there is. */
-static uint32_t take(const struct end *e, int *fds, uint32_t room, void *buf, size_t len)
-{
-	struct iovec iov = { buf, len };
-	union control control = {};
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = &control,
-			      .msg_controllen = CMSG_LEN(room * sizeof(int)) };
-	uint32_t n = 0;
-
-	die_if(x_recvmsg(e, &msg, MSG_CMSG_CLOEXEC) != (ssize_t)len, "recvmsg: %s",
-	       strerror(errno));
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		memcpy(fds, CMSG_DATA(c), n * sizeof(int));
-	}
-	count_fds(e, ROLE_TAKE_FD, n);
-	return n;
-}
 
 /* ---- the write ends of pipes, to somebody who then writes into them ---- */
 
@@ -83,11 +30,12 @@ static void pass_taker(void *arg)
 	char byte;
 
 	link__close(&job->l[0]);
-	got = take(&job->l[1].in, fds, room < n ? room : n, &byte, 1);
+	got = take__fds(&job->l[1].in, fds, room < n ? room : n, &byte, 1);
 	die_if(got != (room < n ? room : n), "%u descriptors came", got);
 	for (uint32_t i = 0; i < got; i++) {
 		/* Channel 0 is the one that they came over. */
 		end__init(&e, fds[i], (unix__type() == SOCK_DGRAM ? 2 : 1) + i);
+		pass__count(&job->l[1].in, 0, fds[i], e.chan);
 		stream__write(&e, SEED, arg_num("bytes"), 1000);
 		end__close(&e);
 	}
@@ -98,7 +46,8 @@ static void run_pass(void)
 	uint32_t n = arg_num("fds"), room = arg_num("room");
 	struct end p[MAX_FDS][2];
 	struct pass_job job;
-	int fds[MAX_FDS];
+	int fds[MAX_FDS], whats[MAX_FDS];
+	char byte = 'x';
 
 	unix__pair("over", unix__type(), job.l);
 	proc__spawn("taker", pass_taker, &job);
@@ -106,8 +55,9 @@ static void run_pass(void)
 	for (uint32_t i = 0; i < n; i++) {
 		pipe__openf(p[i], O_CLOEXEC, "p%u", i);
 		fds[i] = p[i][1].fd;
+		whats[i] = p[i][1].chan;
 	}
-	pass(&job.l[0].out, fds, n, "x", 1);
+	pass__fds(&job.l[0].out, fds, whats, n, &byte, 1);
 	for (uint32_t i = 0; i < n; i++)
 		end__close(&p[i][1]);
 	for (uint32_t i = 0; i < n; i++)
@@ -127,8 +77,9 @@ static void handed_worker(void *arg)
 	link__close(&job->client);
 	close(job->listener);
 	for (uint64_t i = 0; i < arg_num("connections"); i++) {
-		die_if(take(&job->l[1].in, &fd, 1, &chan, sizeof(chan)) != 1, "no descriptor");
+		die_if(take__fds(&job->l[1].in, &fd, 1, &chan, sizeof(chan)) != 1, "no descriptor");
 		end__init(&l.in, fd, chan);
+		pass__count(&job->l[1].in, 0, fd, chan);
 		l.in.side = 1;
 		l.out = l.in;
 		unix__answer(&l);
@@ -172,7 +123,7 @@ static void run_handover(void)
 		/* Never read from or written to by the one that accepts. */
 		turn__await(0, i + 1);
 		unix__accept(&l, job.listener, *turn__word(1));
-		pass(&job.l[0].out, &l.in.fd, 1, &l.in.chan, sizeof(l.in.chan));
+		pass__fds(&job.l[0].out, &l.in.fd, &l.in.chan, 1, &l.in.chan, sizeof(l.in.chan));
 		link__close(&l);
 	}
 }
@@ -181,28 +132,32 @@ static void run_handover(void)
 
 static void credentials_child(void *arg)
 {
-	struct link *l = arg;
-	struct iovec iov = { "hello", 5 };
-	union control control = {};
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = &control,
-			      .msg_controllen = CMSG_SPACE(sizeof(struct ucred)) };
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 	struct ucred me = { getpid(), getuid(), getgid() };
+	bool many = arg_is("put", "sendmmsg");
+	char text[] = "hello";
+	struct link *l = arg;
+	struct parcel p;
 
 	link__close(&l[0]);
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_CREDENTIALS;
-	c->cmsg_len = CMSG_LEN(sizeof(me));
-	memcpy(CMSG_DATA(c), &me, sizeof(me));
-	for (uint64_t i = 0; i < arg_num("count"); i++)
-		die_if(x_sendmsg(&l[1].out, &msg, 0) != 5, "sendmsg: %s", strerror(errno));
+	for (uint64_t i = 0; i < arg_num("count"); i++) {
+		struct mmsghdr one;
+
+		parcel__init(&p, text, 5);
+		if (arg_num("explicit"))
+			parcel__put_credentials(&p, &me);
+		one = (struct mmsghdr){ .msg_hdr = p.msg };
+		die_if(many ? x_sendmmsg(&l[1].out, &one, 1, 0) != 1
+			    : x_sendmsg(&l[1].out, &p.msg, 0) != 5,
+		       "sendmsg: %s", strerror(errno));
+		if (arg_num("explicit"))
+			credentials__count(&l[1].out, ROLE_WRITE, &me);
+	}
 }
 
 static void run_credentials(void)
 {
 	int child, on = 1;
+	struct parcel p;
 	struct link l[2];
 
 	unix__pair("c0", unix__type(), l);
@@ -210,19 +165,15 @@ static void run_credentials(void)
 	child = proc__spawn("child", credentials_child, l);
 	link__close(&l[1]);
 	for (uint64_t i = 0; i < arg_num("count"); i++) {
-		char buf[5];
-		struct iovec iov = { buf, 5 };
-		union control control = {};
-		struct msghdr msg = { .msg_iov = &iov,
-				      .msg_iovlen = 1,
-				      .msg_control = &control,
-				      .msg_controllen = sizeof(control) };
 		struct ucred you;
+		char buf[5];
 
-		die_if(x_recvmsg(&l[0].in, &msg, 0) != 5, "recvmsg: %s", strerror(errno));
-		die_if(!CMSG_FIRSTHDR(&msg), "no credentials");
-		memcpy(&you, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(you));
+		parcel__init(&p, buf, sizeof(buf));
+		parcel__room(&p, 0, true);
+		die_if(x_recvmsg(&l[0].in, &p.msg, 0) != 5, "recvmsg: %s", strerror(errno));
+		die_if(!parcel__credentials(&p, &you), "no credentials");
 		die_if(you.pid != proc__pid(child), "credentials of another one");
+		credentials__count(&l[0].in, ROLE_READ, &you);
 	}
 }
 
@@ -253,8 +204,10 @@ const struct factory unix_pass_factories[] = {
 		.params = {
 			COMMON_PARAMS, TYPE_PARAM("stream|seqpacket|dgram"),
 			NUM_PARAM("count", "10", 0, 1 << 20, "messages"),
+			NUM_PARAM("explicit", "1", 0, 1, "sent; 0: the kernel adds them"),
+			{ "put", "sendmsg", "sendmsg|sendmmsg", 0, 0, "the call that sends" },
 		},
-		.selftest = "count=3;type=dgram",
+		.selftest = "count=3;type=dgram;explicit=0;put=sendmmsg",
 		.run = run_credentials,
 	},
 	{ .name = NULL }

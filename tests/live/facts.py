@@ -210,6 +210,7 @@ class Comparison:
         for fact in self.facts["edges"]:
             self.compare_edge(fact)
         self.compare_flows()
+        self.compare_passed()
         if self.facts.get("complete"):
             self.nothing_extra()
         return self.wrong
@@ -347,6 +348,7 @@ class Comparison:
             self.equal(edge.get("value"), fact["value"], what + ": value")
         self.equal(edge.get("blocked_now") or 0, 0, what + ": blocked_now")
         self.equal(seen_errors(edge), fact["errors"], what + ": errors")
+        self.equal(edge.get("credentials"), fact.get("credentials"), what + ": credentials")
         for key in ("types", "priorities"):
             if key in fact:
                 self.compare_tags(what + ": " + key, fact[key], dict(edge[key]))
@@ -455,6 +457,65 @@ class Comparison:
         elif not size <= truth <= size + shared:
             self.say("%s: truth is %d, the graph says %d and up to %d more" % (
                 what, truth, size, shared))
+
+    # Descriptors that were passed
+
+    def compare_passed(self):
+        edges, flows = {}, {}
+        for fact in self.facts["passes"]:
+            proc, over = self.procs.get(fact["process"]), self.chans.get(fact["over"])
+            if not proc or not over:
+                continue  # said already
+            what = self.what_was_passed(fact)
+            key = (proc["id"], over["id"], fact["role"], self.end_of(
+                dict(fact, channel=fact["over"]), over))
+            edges.setdefault(key, {}).setdefault(what, 0)
+            edges[key][what] += 1
+            if fact["from"]:
+                key = (self.procs[fact["from"]]["id"], proc["id"], over["id"])
+                flows.setdefault(key, {}).setdefault(what, 0)
+                flows[key][what] += 1
+                self.is_held(proc, fact)
+        for edge in self.graph.edges:
+            if edge["role"] in ("pass-fd", "take-fd"):
+                key = (edge["process"], edge["channel"], edge["role"], edge["end"])
+                self.compare_passes("%s of %s" % (edge["role"], self.graph.name(key[0])),
+                                    edges.get(key, {}), edge)
+        for flow in self.graph.flows:
+            key = (flow["from"], flow["to"], flow["channel"])
+            if key in flows or flow.get("fds") or flow.get("shared_fds"):
+                self.compare_passes(self.flow_name(key), flows.pop(key, {}), flow)
+                self.equal(flow.get("fds"), sum(p["ops"] for p in flow.get("passed", [])),
+                           self.flow_name(key) + " fds")
+                self.equal(flow.get("shared_fds"), 0, self.flow_name(key) + " shared_fds")
+        for key in flows:
+            self.say(self.flow_name(key) + " of descriptors is missing")
+
+    def what_was_passed(self, fact):
+        if not fact["channel"]:
+            return (None, fact["kind"], fact["mode"], fact["name"])
+        chan = self.chans.get(fact["channel"])
+        if not chan:
+            self.say("%s was passed and is not there" % fact["channel"])
+            return None
+        return (chan["id"], fact["kind"], fact["mode"], chan["name"])
+
+    def compare_passes(self, where, want, found):
+        got = {(p["channel"], p["kind"], p["mode"], p["name"]): p["ops"]
+               for p in found.get("passed", [])}
+        self.equal(found.get("passed_others"), 0, where + ": passed_others")
+        self.equal(got, want, where + ": passed")
+
+    def is_held(self, proc, fact):
+        """Who took it has it, and the graph says so, whether it was used or not."""
+        chan = self.chans.get(fact["channel"])
+        if not chan:
+            return
+        for role in fact["mode"].split("-"):
+            if not any(e["process"] == proc["id"] and e["channel"] == chan["id"] and
+                       e["role"] == role for e in self.graph.edges):
+                self.say("%s has taken %s, and does not hold it to %s" % (
+                    fact["process"], chan["name"], role))
 
     def flow_name(self, key):
         return "flow %s -> %s over %s" % (

@@ -33,11 +33,15 @@ VARIANTS = {
     "unix-dgram-echo": ["", "name=abstract clients=10", "name=autobind"],
     "unix-fan-out": ["", "name=abstract receivers=10 count=3"],
     "unix-cut": ["", "room=1000 left=0", "room=0"],
-    "unix-credentials": ["type=" + kind for kind in TYPES],
+    "unix-credentials": ["type=%s explicit=%d" % (kind, explicit) for kind in TYPES
+                         for explicit in (0, 1)] + ["put=sendmmsg"],
 }
 
 FD_VARIANTS = {
     "fd-pass": ["", "type=seqpacket fds=1", "type=dgram fds=10", "fds=5 room=2", "fds=64 bytes=10"],
+    "fd-kinds": ["type=%s calls=%s" % (kind, calls) for kind in TYPES
+                 for calls in ("msg", "mmsg")] + ["what=pipe messages=100 fds=16", "fds=16"],
+    "fd-many": ["", "same=1", "givers=20 count=10"],
     "fd-handover": ["", "connections=20 rounds=2 name=abstract"],
 }
 
