@@ -3,6 +3,7 @@
 import os
 import re
 
+import straces
 from facts import register
 from lib import (OUTSIDE, PYTHON, Graph, check, check_equal, need, read_text, test, wait_for)
 
@@ -180,3 +181,71 @@ def full_mailbox(t):
                 (room, room, "message"), "room, most messages, unit")
     check_equal(chan["left_bytes"], 5 * room, "left_bytes")
     graph.exact_flow(graph.pid(sender), graph.pid(owner), 5)
+
+
+# A pipe, a file and a socket, by what Python's standard library passes descriptors with.
+PASSING = """
+import os, socket
+from multiprocessing import Pipe, Process, reduction
+def taker(conn):
+    fds = [reduction.recv_handle(conn) for _ in range(3)]
+    with socket.socket(fileno=os.dup(conn.fileno())) as sock:
+        fds += socket.recv_fds(sock, 100, 5)[1]
+    with conn.recv() as sock:
+        sock.send(b"hi")
+    for fd in fds:
+        os.close(fd)
+a, b = Pipe()
+process = Process(target=taker, args=(b,))
+process.start()
+r, w = os.pipe()
+with open("/etc/passwd") as f, open("/dev/null", "w") as null:
+    for fd in (r, w, f.fileno()):
+        reduction.send_handle(a, fd, process.pid)
+    with socket.socket(fileno=os.dup(a.fileno())) as sock:
+        socket.send_fds(sock, [b"x"], [r, w, null.fileno()])
+    one, other = socket.socketpair()
+    a.send(one)
+    one.close()
+    assert other.recv(10) == b"hi"
+process.join()
+"""
+
+CONTROL = re.compile(r"^(sendmsg|recvmsg)\b.*SCM_RIGHTS, cmsg_data=\[(.*?)\]\}")
+DESCRIPTOR = re.compile(r"\d+<((?:->|[^<>]|<[^<>]*>)*)>")
+
+
+def passed_by_strace(path):
+    """{(pid, role): {what: how often}}; sockets by their inodes, all else by name."""
+    lines, found = list(straces.joined(path)), {}
+    above = straces.leaders(lines)
+    for pid, text in lines:
+        match = CONTROL.match(text.replace("]>", ">").replace(":[", ":"))
+        if not match:
+            continue
+        while pid in above:
+            pid = above[pid]
+        role = "pass-fd" if match.group(1) == "sendmsg" else "take-fd"
+        what = found.setdefault((pid, role), {})
+        for name in DESCRIPTOR.findall(match.group(2)):
+            name = re.sub(r"<.*", "", re.sub(r"^UNIX\S*:(\d+)->.*", r"\1", name))
+            what[name] = what.get(name, 0) + 1
+    return found
+
+
+@test("descriptors that Python's library passes, as strace sees them")
+def passed_as_strace(t):
+    need("strace")
+    out = t.path("strace.out")
+    graph = t.trace(["strace", "-f", "-yy", "-s", "64", "-e", "trace=sendmsg,recvmsg,clone,clone3",
+                     "-o", out, PYTHON, "-c", PASSING], seconds=120)
+    found = {}
+    for edge in graph.edges:
+        if edge["role"] not in ("pass-fd", "take-fd"):
+            continue
+        what = found.setdefault((graph.procs[edge["process"]]["pid"], edge["role"]), {})
+        for one in edge["passed"]:
+            name = str(one["ino"]) if one["kind"] == "unix" else re.sub(r"[][]", "", one["name"])
+            what[name] = what.get(name, 0) + one["ops"]
+    check_equal(found, passed_by_strace(out), "what was passed")
+    check_equal(sum(f.get("fds", 0) for f in graph.flows), 7, "descriptors from one to the other")
