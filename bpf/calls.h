@@ -66,9 +66,8 @@ enum kind {
 	KIND_MAX,
 };
 
-#define HANDLERS(HANDLER)                                               \
-	HANDLER(rare) HANDLER(two) HANDLER(sync) HANDLER(queue) HANDLER(vm) \
-	HANDLER(passed)
+#define HANDLERS(HANDLER) \
+	HANDLER(rare) HANDLER(two) HANDLER(sync) HANDLER(queue) HANDLER(vm) HANDLER(passed)
 
 #ifdef __NR_open
 #define CALL_OPEN(CALL) CALL(open, open)
