@@ -209,7 +209,12 @@ void mem__write(struct mem *m, uint32_t place, uint64_t value)
 		edge__mine(m->chan, ROLE_WRITE)->pages++;
 		arena->chans[m->chan].writers[place] = self + 1;
 	}
-	__atomic_store_n(place_at(m, place), value, __ATOMIC_SEQ_CST);
+	/*
+	 * A plain store, and a fence: emulators may do an exchange as a load and then a store, and the
+	 * load is then what faults.
+	 */
+	__atomic_store_n(place_at(m, place), value, __ATOMIC_RELEASE);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
 uint64_t mem__read(struct mem *m, uint32_t place)
