@@ -25,6 +25,7 @@ int aio_submitted(__u64 requests, __s64 n);
 int unix_moved(__u32 chan, __u32 edge, __u64 file, __u32 role, __s64 ret);
 int control_noted(__u32 edge, __u64 msg);
 int mem_call(__u32 kind, __s64 ret);
+int touches_again(void);
 int mem_moved(__u32 chan, __u32 role, __u64 n, __u64 file);
 int eventfd_moved(__u32 edge);
 int op_record(__u64 where, __s64 ret, __u64 blocked_ns);

@@ -58,6 +58,7 @@ enum kind {
 	KIND_shmat = 63, /* (id, addr, flags) */
 	KIND_pread = 64, /* (fd, buf, n, pos) */
 	KIND_pwrite = 65,
+	KIND_remap = 66, /* changes the map of memory, but not what of it is shared */
 	KIND_vm_readv = 70, /* (pid, local iov, n, remote iov, n, flags) */
 	KIND_vm_writev = 71,
 	KIND_ptrace = 72, /* (request, pid, addr, data) */
@@ -141,6 +142,9 @@ enum kind {
 	CALL(mmap, mmap)             \
 	CALL(munmap, munmap)         \
 	CALL(mremap, mremap)         \
+	CALL(mprotect, remap)        \
+	CALL(brk, remap)             \
+	CALL(madvise, remap)         \
 	CALL(shmat, shmat)           \
 	VM_CALLS(CALL)               \
 	CALL_OPEN(CALL)              \

@@ -58,6 +58,7 @@ struct futex_place {
 	__u64 addr; /* in user memory */
 	__u64 file; /* 0: not shared */
 	__u64 offset;
+	long err;
 };
 
 static long futex_vma(struct task_struct *task, struct vm_area_struct *vma, struct futex_place *p)
@@ -69,21 +70,20 @@ static long futex_vma(struct task_struct *task, struct vm_area_struct *vma, stru
 	return 0;
 }
 
-#define FUTEX_TRIES 4
+#define FUTEX_TRIES 10000 /* less than 0.5 ms, and only where a word is new to a thread */
+
+static long futex_find_once(__u32 i, struct futex_place *p)
+{
+	p->file = 0;
+	p->err = bpf_find_vma(bpf_get_current_task_btf(), p->addr, futex_vma, p, 0);
+	return p->err != -EBUSY;
+}
 
 /* Looks up what is there in the current task's memory. -EBUSY: somebody is changing its map. */
-static __always_inline long futex_find(struct futex_place *p)
+static __always_inline long futex_find(struct futex_place *p, __u32 tries)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	long err = 0;
-
-	p->file = 0;
-	for (int i = 0; i < FUTEX_TRIES; i++) {
-		err = bpf_find_vma(task, p->addr, futex_vma, p, 0);
-		if (err != -EBUSY)
-			break;
-	}
-	return err;
+	bpf_loop(tries, futex_find_once, p, 0);
+	return p->err;
 }
 
 #endif

@@ -13,7 +13,7 @@
 
 #define MAP_ANONYMOUS 0x20
 #define FAULT_WRITE 2 /* of the error code */
-#define ENOENT 2
+#define EBUSY 16
 
 __u32 edge_row_of(__u32 chan, __u32 end, __u32 role);
 
@@ -26,6 +26,7 @@ struct look {
 	__u64 size; /* of the file, bytes */
 	__u64 flags;
 	__u32 which; /* of the scratches, where the key goes */
+	__s32 err;
 };
 
 static long look_at(struct task_struct *task, struct vm_area_struct *vma, struct look *l)
@@ -46,14 +47,25 @@ static long look_at(struct task_struct *task, struct vm_area_struct *vma, struct
 	return 0;
 }
 
-/* False: not shared, or nothing there, or the mappings are being changed at this moment. */
-static __always_inline bool look_around(struct look *l)
+/* -EBUSY: the map of memory is being changed at this moment. l->file is 0 if nothing shared is there. */
+static long look_around(struct look *l)
 {
-	long err = bpf_find_vma(bpf_get_current_task_btf(), l->addr, look_at, l, 0);
+	return bpf_find_vma(bpf_get_current_task_btf(), l->addr, look_at, l, 0);
+}
 
-	if (err && err != -ENOENT)
-		lose(LOSS_PAGE, 1);
-	return l->file;
+#define LOOKS 2000 /* less than 0.1 ms */
+
+static long look_once(__u32 i, struct look *l)
+{
+	l->err = look_around(l);
+	return l->err != -EBUSY;
+}
+
+/* Waits a little for who is changing it; not for use where interrupts are off. */
+static __always_inline long look_patiently(struct look *l)
+{
+	bpf_loop(LOOKS, look_once, l, 0);
+	return l->err;
 }
 
 /* --- pages --- */
@@ -176,7 +188,8 @@ static __always_inline __u32 page_writer(__u32 chan, __u64 page)
 
 /* --- faults --- */
 
-static __noinline int mem_touched(__u64 addr, __u32 role)
+/* -EBUSY: it could not be seen what is there. 1: nothing that is shared. */
+int mem_touched(__u64 addr, __u32 role)
 {
 	struct task_state *ts = state_of(bpf_get_current_task_btf());
 	/* A program that reads user memory may be what faults, so this has a scratch of its own. */
@@ -184,8 +197,12 @@ static __noinline int mem_touched(__u64 addr, __u32 role)
 	struct edge_row *e;
 	__u32 chan, from;
 
-	if (!ts || !look_around(&l))
+	if (!ts)
 		return 0;
+	if (look_around(&l) == -EBUSY)
+		return -EBUSY;
+	if (!l.file)
+		return 1;
 	/* What ends in a signal is no access. */
 	if (!(l.flags & (role == ROLE_WRITE ? VM_WRITE : VM_READ | VM_WRITE | VM_EXEC)) ||
 	    l.page << MEM_PAGE_SHIFT >= l.size)
@@ -213,25 +230,100 @@ static __noinline int mem_touched(__u64 addr, __u32 role)
 	return 0;
 }
 
-/* Most programs share nothing: they leave at the second look-up. */
-static __always_inline bool may_be_shared(__u64 addr)
+static __always_inline __u64 late_touch(__u64 addr, __u32 role, __u32 version)
+{
+	return (addr & ~(MEM_PAGE - 1)) | (version & (LATE_VERSIONS - 1)) << 2 | role << 1 | 1;
+}
+
+/* Somebody is changing the map. Whoever of the process comes by here next looks again. */
+static __noinline int touch_later(__u64 touch)
 {
 	struct task_state *ts = state_of(bpf_get_current_task_btf());
 	struct mem_spans *m = ts ? spans_of(ts) : NULL;
+	struct engine *en = the_engine();
 
-	if (!m)
-		return false;
+	if (!m || !en)
+		return 0;
+	for (int i = 0; i < MEM_LATE; i++) {
+		if (__sync_val_compare_and_swap(&m->late[i], 0, touch))
+			continue;
+		__sync_fetch_and_add(&m->nr_late, 1);
+		__sync_fetch_and_add(&en->touches_late, 1);
+		return 0;
+	}
+	lose(LOSS_PAGE, 1);
+	return 0;
+}
+
+/* One of those that are late, if there is one in that place. */
+static __always_inline void late_again(struct mem_spans *m, struct engine *en, __u64 *late)
+{
+	__u64 touch = *late ? __sync_lock_test_and_set(late, 0) : 0, addr = touch & ~(MEM_PAGE - 1);
+	__u32 role = touch >> 1 & 1;
+	int there;
+
+	if (!touch)
+		return;
+	__sync_fetch_and_sub(&m->nr_late, 1);
+	__sync_fetch_and_sub(&en->touches_late, 1);
+	/* If shared memory has come or gone since, nobody knows what was there then. */
+	if (touch != late_touch(addr, role, m->version)) {
+		lose(LOSS_PAGE, 1);
+		return;
+	}
+	there = mem_touched(addr, role);
+	if (there == -EBUSY)
+		touch_later(touch);
+	else if (there)
+		lose(LOSS_PAGE, 1);
+}
+
+int touches_again(void)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	struct mem_spans *m = ts ? spans_of(ts) : NULL;
+	struct engine *en = the_engine();
+
+	if (!m || !en || !m->nr_late)
+		return 0;
+	for (int i = 0; i < MEM_LATE; i++)
+		late_again(m, en, &m->late[i]);
+	return 0;
+}
+
+static __always_inline bool is_in_span(const struct mem_spans *m, __u64 addr)
+{
 	for (int i = 0; i < MEM_SPANS; i++)
 		if (addr >= m->span[i].start && addr < m->span[i].end)
 			return true;
 	return false;
 }
 
+/* Most programs share nothing: they leave at the second look-up. */
+static __always_inline bool may_be_shared(__u64 addr)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	struct mem_spans *m = ts ? spans_of(ts) : NULL;
+
+	return m && (m->nr_late || is_in_span(m, addr));
+}
+
 /* Where both of these go on: the verifier needs its time for this once. */
 SEC("tp_btf/page_fault_user")
 int BPF_PROG(on_touch, unsigned long addr, struct pt_regs *regs, unsigned long error)
 {
-	return mem_touched(addr, error & FAULT_WRITE ? ROLE_WRITE : ROLE_READ);
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	struct mem_spans *m = ts ? spans_of(ts) : NULL;
+	__u32 role = error & FAULT_WRITE ? ROLE_WRITE : ROLE_READ;
+
+	if (!m)
+		return 0;
+	/* As interrupts are off, the lock of the map is given back after this only: one look. */
+	if (!is_in_span(m, addr))
+		touches_again();
+	else if (mem_touched(addr, role) == -EBUSY)
+		touch_later(late_touch(addr, role, m->version));
+	return 0;
 }
 
 SEC("tp_btf/page_fault_user")
@@ -249,6 +341,13 @@ int BPF_PROG(on_fault_kernel, unsigned long addr, struct pt_regs *regs, unsigned
 	if (may_be_shared(addr))
 		bpf_tail_call_static(ctx, &on_fault, 0);
 	return 0;
+}
+
+/* Where sched_switch goes on if there are touches that are late. */
+SEC("tp_btf/sched_switch")
+int BPF_PROG(on_late_touch)
+{
+	return touches_again();
 }
 
 /* --- read() and write() of memory that is a file --- */
@@ -389,7 +488,14 @@ static __noinline int mem_mapped(__u64 addr, __u32 counts)
 	struct look l = { .addr = addr, .which = KEY_CALL };
 	__u32 chan;
 
-	if (!ts || !look_around(&l))
+	if (!ts)
+		return 0;
+	if (look_patiently(&l) == -EBUSY) {
+		span_add(ts->proc, ts->proc_id, addr, ~0ULL); /* it may be that long */
+		lose(LOSS_PAGE, 1);
+		return 0;
+	}
+	if (!l.file)
 		return 0;
 	span_add(ts->proc, ts->proc_id, l.start, l.end);
 	chan = chan_of_scratch(KEY_CALL, l.file, ROLE_ATTACH, 0);
@@ -422,13 +528,20 @@ int mem_call(__u32 kind, __s64 ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	struct task_state *ts = cfg.mechs & MECHS_MEMORY ? state_of(task) : NULL;
+	struct task_state *ts = cfg.mechs & MECHS_MAPPED ? state_of(task) : NULL;
 	struct mem_spans *m;
 
-	if (!ts || call_is_compat(task))
+	if (!ts || call_is_compat(task) || kind == KIND_remap)
+		return 0;
+	m = bpf_map_lookup_elem(&mem_spans, &ts->proc);
+	if (m)
+		__sync_fetch_and_add(&m->version, 1);
+	if (!(cfg.mechs & MECHS_MEMORY))
 		return 0;
 	switch (kind) {
 	case KIND_mmap:
+		if (!mmap_is_shared(regs))
+			return 0;
 		return is_error(ret) ? mmap_failed(ts, regs, ret) : mem_mapped(ret, 1);
 	case KIND_shmat:
 		return is_error(ret) ? 0 : mem_mapped(ret, 1);

@@ -23,6 +23,7 @@
 #define VM_MAYSHARE 0x80
 #define S_IFREG 0100000
 #define MEM_PAGE_SHIFT 12
+#define MEM_PAGE (1UL << MEM_PAGE_SHIFT)
 #define MAP_TYPE 15
 #define MAP_SHARED 1
 #define MAP_SHARED_VALIDATE 3
@@ -31,7 +32,7 @@ static __always_inline bool mmap_is_shared(struct pt_regs *regs)
 {
 	__u32 type = call_arg(regs, 3) & MAP_TYPE;
 
-	return cfg.mechs & MECHS_MEMORY && (type == MAP_SHARED || type == MAP_SHARED_VALIDATE);
+	return cfg.mechs & MECHS_MAPPED && (type == MAP_SHARED || type == MAP_SHARED_VALIDATE);
 }
 
 static __always_inline __u64 name_of_dentry(__u64 dentry)
@@ -247,12 +248,21 @@ static __always_inline void spans_inherit(__u32 from, __u32 from_id, __u32 to, _
 	n->nr = 1;
 }
 
+/* The memory is another one, or none any more: what was late is lost. */
 static __always_inline void spans_forget(__u32 proc)
 {
 	struct mem_spans *m = bpf_map_lookup_elem(&mem_spans, &proc);
+	struct engine *en = the_engine();
 
-	if (m)
-		m->nr = m->proc = 0;
+	if (!m || !en)
+		return;
+	m->nr = m->proc = 0;
+	if (!m->nr_late)
+		return;
+	__sync_fetch_and_sub(&en->touches_late, m->nr_late);
+	lose(LOSS_PAGE, m->nr_late);
+	m->nr_late = 0;
+	__builtin_memset(m->late, 0, sizeof(m->late));
 }
 
 #endif

@@ -393,6 +393,8 @@ int BPF_PROG(on_rare, struct pt_regs *regs, long ret)
 	case KIND_munmap:
 	case KIND_mremap:
 	case KIND_shmat:
+	case KIND_remap:
+		touches_again(); /* it may be this call that was in the way */
 		return mem_call(kind, ret);
 	case KIND_eventfd:
 		return ret < 0 ? 0 : made_new(regs, kind, ret);
@@ -443,7 +445,11 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		bpf_tail_call_static(ctx, &on_exit, KIND_two);
 		return 0;
 	case KIND_mmap:
-		if (!mmap_is_shared(regs))
+		if (!mmap_is_shared(regs) && !any_late_touches())
+			return 0;
+		break;
+	case KIND_remap:
+		if (!any_late_touches())
 			return 0;
 		break;
 	case KIND_open:

@@ -63,6 +63,7 @@ static __always_inline struct proc_row *thread_end(struct task_state *ts, enum d
 	task_end(ts, how);
 	if (!p || __sync_fetch_and_add(&p->threads, -1) != 1)
 		return NULL;
+	spans_forget(ts->proc);
 	p->exit_ns = bpf_ktime_get_boot_ns();
 	return p;
 }

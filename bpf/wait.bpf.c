@@ -9,6 +9,7 @@
 #include "chan.bpf.h"
 #include "futex.bpf.h"
 #include "lock.bpf.h"
+#include "mem.bpf.h"
 #include "sem.bpf.h"
 
 #define NOT_KNOWN (NO_ROOM - 1) /* what memory it is in cannot be seen at this moment */
@@ -36,6 +37,7 @@ static __always_inline void sync_learn(struct sync_cache *s, __u64 at, __u64 mm,
 	s->seq = seq;
 	s->chan = c && row < NOT_KNOWN ? row + 1 : 0;
 	s->chan_id = c ? c->id : 0;
+	s->version = 0;
 	s->edge[0] = s->edge[1] = 0;
 }
 
@@ -64,19 +66,45 @@ static __always_inline __u32 sem_row(struct task_state *ts, __u32 id)
 	return sync_known(s, id, object, 0) ? s->chan - 1 : sem_look(id, object);
 }
 
-__noinline __u32 futex_look(__u64 addr)
+/* How often the process has unmapped memory, or mapped some that is shared. */
+static __always_inline __u32 map_version(struct task_state *ts)
+{
+	struct mem_spans *m = bpf_map_lookup_elem(&mem_spans, &ts->proc);
+
+	return m ? m->version : 0;
+}
+
+/*
+ * What is there, while somebody changes the map: the same as before, if since then nothing shared has
+ * come and nothing gone. Else the look is worth some waiting.
+ */
+static __always_inline __u32 futex_as_before(struct task_state *ts, struct futex_place *place,
+					     __u64 mm, __u32 tries)
+{
+	struct sync_cache *s = sync_slot(ts, place->addr);
+
+	if (s->version == map_version(ts) && sync_known(s, place->addr, mm, s->seq))
+		return s->chan - 1;
+	return futex_find(place, tries) == -EBUSY ? NOT_KNOWN : NO_ROW;
+}
+
+__noinline __u32 futex_look(__u64 addr, __u32 tries)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct task_state *ts = state_of(task);
 	struct futex_place place = { .addr = addr };
 	struct chan_key key = { .mech = MECH_FUTEX };
 	__u64 mm = (__u64)task->mm, seq = mm_map_version(mm);
-	__u32 row;
+	__u32 row, version;
 
 	if (!ts)
 		return NO_ROW;
-	if (futex_find(&place) == -EBUSY)
-		return NOT_KNOWN;
+	version = map_version(ts);
+	if (futex_find(&place, 1) == -EBUSY) {
+		row = futex_as_before(ts, &place, mm, tries);
+		if (row != NO_ROW)
+			return row;
+	}
 	if (!place.file)
 		return NO_ROW;
 	inode_key(PEEK_ADDR(struct file, place.file, f_inode), &key);
@@ -84,18 +112,19 @@ __noinline __u32 futex_look(__u64 addr)
 	row = chan_get(&key, place.file, ROLE_WAIT, 0);
 	/* The version is from before the look: what has changed since is looked at again. */
 	sync_learn(sync_slot(ts, addr), addr, mm, seq, row);
+	sync_slot(ts, addr)->version = version;
 	return row;
 }
 
 /* The row of a word in user memory; NO_ROW: nobody else can have it, or it is not watched. */
-static __always_inline __u32 futex_row(struct task_state *ts, __u64 addr)
+static __always_inline __u32 futex_row(struct task_state *ts, __u64 addr, __u32 tries)
 {
 	__u64 mm = (__u64)bpf_get_current_task_btf()->mm, seq = mm_map_version(mm);
 	struct sync_cache *s = sync_slot(ts, addr);
 
 	if (!(cfg.mechs & 1U << MECH_FUTEX))
 		return NO_ROW;
-	return seq && sync_known(s, addr, mm, seq) ? s->chan - 1 : futex_look(addr);
+	return seq && sync_known(s, addr, mm, seq) ? s->chan - 1 : futex_look(addr, tries);
 }
 
 /* The row of the file behind a descriptor. */
@@ -157,7 +186,8 @@ __noinline __u32 sync_row(__u32 kind)
 	case KIND_futex:
 		if (futex_is_private(regs) || !futex_op_is(regs, FUTEX_WAITS))
 			return NO_ROW;
-		return futex_row(ts, call_arg(regs, 0));
+		/* Interrupts are off: it is looked at again when the call ends. */
+		return futex_row(ts, call_arg(regs, 0), 1);
 	case KIND_flock:
 	case KIND_lock:
 		return lock_row(call_arg(regs, 0));
@@ -301,7 +331,7 @@ static __always_inline __u32 futex_wait_flags(struct pt_regs *regs)
 /* Of an operation on two words, the other one. */
 static __always_inline void futex_second(struct call *c, struct pt_regs *regs, long ret)
 {
-	__u32 row = futex_row(c->ts, call_arg(regs, 4));
+	__u32 row = futex_row(c->ts, call_arg(regs, 4), FUTEX_TRIES);
 
 	futex_not_counted(c->ts, row);
 	if (row >= NOT_KNOWN)
@@ -319,7 +349,7 @@ static __always_inline int futex(struct pt_regs *regs, long ret)
 
 	if ((!waits && !futex_op_is(regs, FUTEX_WAKES)) || !call_begin(&c, regs))
 		return 0;
-	row = c.noted ? c.a->chan - 1 : futex_row(c.ts, addr);
+	row = c.noted ? c.a->chan - 1 : futex_row(c.ts, addr, FUTEX_TRIES);
 	futex_not_counted(c.ts, row);
 	if (row < NOT_KNOWN) {
 		call_done(&c);

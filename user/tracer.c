@@ -134,7 +134,8 @@ static int size_memory(struct tracer *t, size_t procs)
 {
 	bool on = t->opts.mechs & MECHS_MEMORY;
 	struct ipctrace_bpf *s = t->skel;
-	int err = bpf_map__set_max_entries(s->maps.mem_spans, on ? procs : 1);
+	int err = bpf_map__set_max_entries(s->maps.mem_spans,
+					   t->opts.mechs & MECHS_MAPPED ? procs : 1);
 
 	err = err ?: bpf_map__set_max_entries(s->maps.touches, on ? TOUCHES : 1);
 	return err ?: bpf_map__set_max_entries(s->maps.page_writers, on ? PAGE_GROUPS : 1);
@@ -206,14 +207,20 @@ static int map_tables(struct tracer *t)
 		       : -ENOMEM;
 }
 
-static int fill_faults(struct tracer *t)
+/* Programs that only one other goes on to. */
+static int fill_only(struct bpf_map *map, struct bpf_program *prog)
 {
-	int prog = bpf_program__fd(t->skel->progs.on_touch);
+	int fd = bpf_program__fd(prog);
 	uint32_t zero = 0;
 
-	if (prog < 0 || !bpf_map_update_elem(bpf_map__fd(t->skel->maps.on_fault), &zero, &prog, 0))
-		return 0;
-	return -errno;
+	return fd < 0 || !bpf_map_update_elem(bpf_map__fd(map), &zero, &fd, 0) ? 0 : -errno;
+}
+
+static int fill_faults(struct tracer *t)
+{
+	int err = fill_only(t->skel->maps.on_fault, t->skel->progs.on_touch);
+
+	return err ?: fill_only(t->skel->maps.on_switch, t->skel->progs.on_late_touch);
 }
 
 static int fill_dispatch(struct tracer *t)
@@ -287,8 +294,10 @@ static void pick_programs(struct tracer *t)
 	bpf_program__set_autoattach(t->skel->progs.message_made, false);
 	bpf_program__set_autoattach(t->skel->progs.message_freed, false);
 	bpf_program__set_autoattach(t->skel->progs.on_touch, false);
+	bpf_program__set_autoattach(t->skel->progs.on_late_touch, false);
 	if (!(t->opts.mechs & MECHS_MEMORY)) {
 		bpf_program__set_autoload(t->skel->progs.on_touch, false);
+		bpf_program__set_autoload(t->skel->progs.on_late_touch, false);
 		bpf_program__set_autoload(t->skel->progs.on_fault_user, false);
 		bpf_program__set_autoload(t->skel->progs.on_fault_kernel, false);
 	}
@@ -369,6 +378,7 @@ static void empty_dispatch(struct tracer *t)
 	for (uint32_t kind = 0; kind < KIND_MAX; kind++)
 		bpf_map_delete_elem(bpf_map__fd(t->skel->maps.on_exit), &kind);
 	bpf_map_delete_elem(bpf_map__fd(t->skel->maps.on_fault), &zero);
+	bpf_map_delete_elem(bpf_map__fd(t->skel->maps.on_switch), &zero);
 }
 
 /* What counts goes first. A task that ends meanwhile still says what it has seen. */
@@ -454,6 +464,7 @@ void tracer__stop(struct tracer *t)
 	snapshot__seen(t);
 	ipctrace_bpf__detach(t->skel);
 	empty_dispatch(t);
+	t->engine->loss[LOSS_PAGE] += t->engine->touches_late;
 	tracer__consume(t);
 	harvest__all(t);
 }

@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "changer.h"
 #include "factory.h"
 #include "ops.h"
 #include "words.h"
@@ -333,6 +334,26 @@ static void run_ring(void)
 	flow__add_ops(c, p, two.chan, arena->scratch[1]);
 }
 
+/* ---- calls while another thread changes the map of memory ---- */
+
+static void changing_waker(void *arg)
+{
+	struct changer c;
+
+	(void)arg;
+	changer__start(&c);
+	for (uint32_t i = 0; i < arg_num("rounds"); i++)
+		die_if(x_wake(&one, 1), "woke somebody");
+	changer__stop(&c);
+}
+
+static void run_changing(void)
+{
+	region__make(&mem, PAGE);
+	one = word__new(&mem, 0, "word");
+	proc__wait(proc__spawn("waker", changing_waker, NULL));
+}
+
 /* ---- private ones are not between processes ---- */
 
 static uint32_t private_word;
@@ -451,6 +472,13 @@ const struct factory futex_factories[] = {
 		},
 		.selftest = ";slots=1 memory=shm",
 		.run = run_ring,
+	},
+	{
+		.name = "futex-changing",
+		.help = "calls while another thread changes the map of memory",
+		.params = { ROUNDS_PARAM("200"), COMMON_PARAMS, MEMORY_PARAM("anon") },
+		.selftest = "rounds=10",
+		.run = run_changing,
 	},
 	{
 		.name = "futex-private",

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "changer.h"
 #include "memory_use.h"
 
 #define SEED 13
@@ -172,6 +173,32 @@ static void run_exec(void)
 	shared__remove(&s);
 }
 
+/* ---- touched while another thread changes the map of memory ---- */
+
+static void changing_user(void *arg)
+{
+	struct shared *s = arg;
+	struct mem m = shared__attach(s, false);
+	struct changer c;
+
+	changer__start(&c);
+	for (uint32_t i = 0; i < m.places; i++)
+		mem__write(&m, i, mem__value(i, SEED));
+	changer__stop(&c);
+}
+
+static void run_changing(void)
+{
+	struct shared s = shared__make(KIND_FILE, "m0", arg_num("places"));
+	struct mem m;
+
+	proc__wait(proc__spawn("changer", changing_user, &s));
+	m = shared__attach(&s, true);
+	for (uint32_t i = 0; i < m.places; i++)
+		mem__expect(&m, i, SEED);
+	shared__remove(&s);
+}
+
 #define OF_PARAM                                                                 \
 	{                                                                        \
 		"of", "anonymous", "anonymous|zero|file", 0, 0, "what is mapped" \
@@ -238,6 +265,14 @@ const struct factory mmap_factories[] = {
 		.exec = true,
 		.run = run_exec,
 		.stage = exec_stage,
+	},
+	{
+		.name = "mmap-changing",
+		.help = "pages touched while another thread changes the map of memory",
+		.params = { COMMON_PARAMS,
+			    NUM_PARAM("places", "64", 1, MAX_PLACES, "pages touched") },
+		.selftest = "places=8",
+		.run = run_changing,
 	},
 	{ .name = NULL }
 };

@@ -394,11 +394,7 @@ class Graph:
               "conservation: seen %d != delivered %d + unfinished %d + dropped %d (%s)" % (
                   seen, delivered, unfinished, dropped, causes))
         if lossless:
-            # What memory is touched while another thread changes the map cannot be looked up.
-            others = {cause: n for cause, n in causes.items()
-                      if n and cause not in ("page", "futex")}
-            check(not others, "data was lost: %s" % others)
-            check(lost["complete"] == (not any(causes.values())),
+            check(lost["complete"] and not any(causes.values()),
                   "complete is %s, lost by cause: %s" % (lost["complete"], causes))
         elif not lost["complete"]:
             check(any(causes.values()), "not complete, and no cause: %s" % lost)

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "changer.h"
+#include "util.h"
+
+#define SIZE (1024UL * 4096)
+
+/* Mapping and unmapping would do as well; this holds the lock of the map for long. */
+static void *change(void *arg)
+{
+	struct changer *c = arg;
+	char *at = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	die_if(at == MAP_FAILED, "mmap: %s", strerror(errno));
+	while (!__atomic_load_n(&c->stop, __ATOMIC_SEQ_CST)) {
+		die_if(mprotect(at, SIZE, PROT_READ) || mprotect(at, SIZE, PROT_READ | PROT_WRITE),
+		       "mprotect: %s", strerror(errno));
+		__atomic_store_n(&c->changes, true, __ATOMIC_SEQ_CST);
+	}
+	return NULL;
+}
+
+void changer__start(struct changer *c)
+{
+	c->changes = c->stop = false;
+	die_if(pthread_create(&c->thread, NULL, change, c), "pthread_create");
+	while (!__atomic_load_n(&c->changes, __ATOMIC_SEQ_CST))
+		sched_yield();
+}
+
+void changer__stop(struct changer *c)
+{
+	__atomic_store_n(&c->stop, true, __ATOMIC_SEQ_CST);
+	die_if(pthread_join(c->thread, NULL), "pthread_join");
+}
