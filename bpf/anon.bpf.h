@@ -13,6 +13,7 @@
 /* The first 8 characters of "[eventfd]", "[signalfd]", "[userfaultfd]". */
 #define ANON_EVENTFD 0x6466746e6576655bULL
 #define ANON_SIGNALFD 0x666c616e6769735bULL
+#define ANON_PIDFD 0x005d64666469705bULL /* all of "[pidfd]" */
 #define ANON_USERFAULTFD 0x756166726573755bULL
 
 /* What kind of file system it is of. */

@@ -24,6 +24,7 @@ int ledger_reopened(__u32 chan, __u64 file);
 int aio_submitted(__u64 requests, __s64 n);
 int unix_moved(__u32 chan, __u32 edge, __u64 file, __u32 role, __s64 ret);
 int control_noted(__u32 edge, __u64 msg);
+int fd_noted(__u32 edge, __u32 fd);
 int mem_call(__u32 kind, __s64 ret);
 int touches_again(void);
 int mem_moved(__u32 chan, __u32 role, __u64 n, __u64 file);

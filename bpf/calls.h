@@ -64,6 +64,7 @@ enum kind {
 	KIND_ptrace = 72, /* (request, pid, addr, data) */
 	KIND_ioctl = 73, /* (fd, cmd, arg) */
 	KIND_vm = 74, /* no call's kind: where on_vm stands */
+	KIND_getfd = 76, /* (pidfd, fd, flags): returns an fd */
 	KIND_MAX,
 };
 
@@ -93,6 +94,7 @@ enum kind {
 #endif
 
 #define CALLS_MORE(CALL)               \
+	CALL(pidfd_getfd, getfd)       \
 	CALL(eventfd2, eventfd)        \
 	CALL(rt_sigtimedwait, sigwait) \
 	CALL_EVENTFD(CALL)

@@ -2,7 +2,8 @@
 /*
  * Descriptors that are passed over unix sockets, and credentials: in the control data of messages,
  * which lies in user memory when a call has returned, on both sides. The numbers there are of
- * descriptors that the process has, so that their files are found.
+ * descriptors that the process has, so that their files are found. And those that one process takes
+ * from another, pidfd_getfd(): that is not asked.
  */
 #include "call.bpf.h"
 #include "chan.bpf.h"
@@ -16,8 +17,8 @@
 
 /* Messages with control data, one behind the other, that the current call has moved. */
 struct control_run {
-	__u64 msgs; /* in user memory */
-	__u32 n;
+	__u64 msgs; /* in user memory; 0: no messages, but a descriptor */
+	__u32 n; /* so many; its number */
 	__u32 edge; /* row */
 };
 
@@ -86,6 +87,21 @@ int control_noted(__u32 edge, __u64 msg)
 	run->n = 1;
 	run->edge = edge;
 	return 1;
+}
+
+/* A descriptor of the current process that was passed over that edge without a message. */
+int fd_noted(__u32 edge, __u32 fd)
+{
+	struct control_notes *n = control_of_me(true);
+	struct control_run *run;
+
+	if (!n || n->nr >= CONTROL_RUNS)
+		return 0;
+	run = &n->run[n->nr++ % CONTROL_RUNS];
+	run->msgs = 0;
+	run->n = fd;
+	run->edge = edge;
+	return 0;
 }
 
 /* --- what was passed --- */
@@ -175,15 +191,15 @@ static __always_inline bool pass_key_of(struct pass_key *key, const struct edge_
 	return true;
 }
 
-/* One descriptor, whose number is at that place in user memory, was passed over that edge. */
-__noinline int passed_fd(__u32 edge, __u64 at)
+/* One descriptor, which the current process has, was passed over that edge. */
+__noinline int passed_fd(__u32 edge, __u32 fd)
 {
 	struct edge_row *e = edge_at(edge);
-	__u32 fd = 0, what_row = NO_ROW;
+	__u32 what_row = NO_ROW;
 	struct pass_key key;
 	__u64 file;
 
-	if (!pass_key_of(&key, e) || bpf_probe_read_user(&fd, sizeof(fd), (void *)at)) {
+	if (!pass_key_of(&key, e)) {
 		lose(LOSS_PASSED, 1);
 		return 0;
 	}
@@ -279,6 +295,11 @@ static __always_inline bool next_message(struct control_walk *w)
 		return true;
 	run = &n->run[w->run % CONTROL_RUNS];
 	w->edge = run->edge;
+	if (!run->msgs) {
+		w->run++;
+		passed_fd(run->edge, run->n);
+		return false;
+	}
 	msg = run->msgs + w->msg * sizeof(struct mmsghdr);
 	if (MSG_FIELD(w->at, msg, msg_hdr.msg_control) ||
 	    MSG_FIELD(len, msg, msg_hdr.msg_controllen))
@@ -294,8 +315,13 @@ static __always_inline bool next_message(struct control_walk *w)
 /* One descriptor, or one header, or one message: loops in loops would be too many frames for 6.1. */
 static long control_step(__u32 i, struct control_walk *w)
 {
+	__u32 fd = 0;
+
 	if (w->n) {
-		passed_fd(w->fd_edge, w->fds);
+		if (bpf_probe_read_user(&fd, sizeof(fd), (void *)w->fds))
+			lose(LOSS_PASSED, 1);
+		else
+			passed_fd(w->fd_edge, fd);
 		w->fds += sizeof(int);
 		w->n--;
 		return 0;

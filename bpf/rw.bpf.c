@@ -485,6 +485,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	case KIND_vm_readv:
 	case KIND_vm_writev:
 	case KIND_ptrace:
+	case KIND_getfd:
 		bpf_tail_call_static(ctx, &on_exit, KIND_vm);
 		return 0;
 	case KIND_msgsnd:

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * What one process does to another directly: process_vm_readv() and process_vm_writev(), ptrace(),
- * /proc/PID/mem, and page faults that another process handles (userfaultfd). A channel is the process
- * that it is done to: others are at its end 0, the process itself at end 1, where the same is counted
- * as done by those. Bytes go from the one to the other in the call itself, so that flows are exact.
- * What a process does to itself is no communication.
+ * /proc/PID/mem, pidfd_getfd(), and page faults that another process handles (userfaultfd). A channel
+ * is the process that it is done to: others are at its end 0, the process itself at end 1, where the
+ * same is counted as done by those. Bytes go from the one to the other in the call itself, so that
+ * flows are exact. What a process does to itself is no communication.
  */
 #include "call.bpf.h"
 #include "chan.bpf.h"
@@ -315,6 +315,33 @@ static __always_inline int file_moved(struct pt_regs *regs, __u32 role, __s64 re
 	return task ? vm_done(task, role, ret, ret) : 0;
 }
 
+/* The current thread has taken a descriptor, which it has as fd, from the process of that task. */
+__noinline int vm_took(__u64 task, __u32 fd)
+{
+	struct vm_ends v = {};
+	__u32 chan;
+
+	if (!vm_ends(&v, task))
+		return 0;
+	chan = process_chan(&v.other, MECH_VM, 0, CHAN_TWO_ENDS);
+	if (!chan_at(chan))
+		return 0;
+	fd_noted(edge_of(&v.self, chan, 0, ROLE_TAKE_FD), fd);
+	fd_noted(edge_of(&v.other, chan, 1, ROLE_PASS_FD), fd);
+	return 0;
+}
+
+/* As if the other process had passed it. */
+static __always_inline void pidfd_getfd(struct pt_regs *regs, __s64 ret)
+{
+	__u64 file = file_of(bpf_get_current_task_btf(), call_arg(regs, 0));
+	__u64 pid = file ? pid_of_pidfd(file) : 0, task = pid ? task_of_pid(pid) : 0;
+
+	vm_done(task, ROLE_TAKE_FD, ret, 0);
+	if (ret >= 0 && task)
+		vm_took(task, ret);
+}
+
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_vm, struct pt_regs *regs, long ret)
 {
@@ -329,6 +356,10 @@ int BPF_PROG(on_vm, struct pt_regs *regs, long ret)
 		return ptrace(regs, ret);
 	case KIND_ioctl:
 		return userfaultfd_ioctl(regs, ret);
+	case KIND_getfd:
+		pidfd_getfd(regs, ret);
+		bpf_tail_call_static(ctx, &on_exit, KIND_passed);
+		return 0;
 	case KIND_read:
 	case KIND_preadv2:
 	case KIND_pread:

@@ -21,6 +21,23 @@ static __always_inline __u64 task_of_pid(__u64 pid)
 	return node ? node - bpf_core_field_offset(struct task_struct, pid_links) : 0;
 }
 
+#define PID_FS_MAGIC 0x50494446
+
+/*
+ * The struct pid behind a pidfd; 0: it is none. Linux 6.9 (cb12fd8e0dab, "pidfd: add pidfs") gave each
+ * process an inode.
+ */
+static __always_inline __u64 pid_of_pidfd(__u64 file)
+{
+	__u64 inode = PEEK_ADDR(struct file, file, f_inode);
+
+	if (inode_magic(inode) == PID_FS_MAGIC)
+		return PEEK_ADDR(struct inode, inode, i_private);
+	return inode_is_anon(inode) && anon_name(file) == ANON_PIDFD
+		       ? PEEK_ADDR(struct file, file, private_data)
+		       : 0;
+}
+
 /* /proc/PID/mem, or that of a thread. */
 static __always_inline bool is_proc_mem(__u64 file)
 {

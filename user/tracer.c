@@ -272,7 +272,8 @@ static void pick_unix_programs(struct tracer *t)
 	bpf_program__set_autoload(t->skel->progs.unix_ready, watched && told);
 	bpf_program__set_autoload(t->skel->progs.unix_ready_6_2, watched && !told);
 	bpf_program__set_autoload(t->skel->progs.unix_taken, watched);
-	bpf_program__set_autoload(t->skel->progs.on_passed, watched);
+	bpf_program__set_autoload(t->skel->progs.on_passed,
+				  t->opts.mechs & (1U << MECH_UNIX | 1U << MECH_VM));
 }
 
 static void pick_programs(struct tracer *t)

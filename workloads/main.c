@@ -25,7 +25,7 @@ extern const struct factory futex_factories[], futex_lib_factories[];
 extern const struct factory lock_factories[];
 extern const struct factory unix_server_factories[], unix_ways_factories[];
 extern const struct factory unix_dgram_factories[], unix_pass_factories[];
-extern const struct factory unix_fds_factories[];
+extern const struct factory unix_fds_factories[], vm_fds_factories[];
 extern const struct factory tcp_factories[], tcp_many_factories[], udp_factories[];
 extern const struct factory udp_many_factories[], tcp_ways_factories[];
 extern const struct factory signal_factories[], signal_life_factories[];
@@ -58,6 +58,7 @@ const struct factory *const factory_tables[] = {
 	unix_dgram_factories,
 	unix_pass_factories,
 	unix_fds_factories,
+	vm_fds_factories,
 	tcp_many_factories,
 	tcp_ways_factories,
 	udp_factories,

@@ -137,19 +137,39 @@ static void describe(int fd, int what, struct pass *p)
 	name_of(fd, p);
 }
 
-void pass__count(const struct end *over, int from, int fd, int what)
+static void add_pass(struct pass *p, int fd, int what)
 {
-	enum role role = from < 0 ? ROLE_PASS_FD : ROLE_TAKE_FD;
-	struct pass p = {
-		.proc = self, .over = over->chan, .from = from, .role = role, .end = over->side
-	};
 	uint32_t n;
 
-	end__edge(over, role)->ops++;
-	describe(fd, what, &p);
+	describe(fd, what, p);
 	n = __atomic_fetch_add(&arena->nr_passes, 1, __ATOMIC_SEQ_CST);
 	die_if(n >= MAX_PASSES, "more than %d descriptors passed", MAX_PASSES);
-	arena->passes[n] = p;
+	arena->passes[n] = *p;
+}
+
+void pass__count(const struct end *over, int from, int fd, int what)
+{
+	struct pass p = {
+		.proc = self,
+		.over = over->chan,
+		.from = from,
+		.role = from < 0 ? ROLE_PASS_FD : ROLE_TAKE_FD,
+		.end = over->side,
+	};
+
+	end__edge(over, p.role)->ops++;
+	add_pass(&p, fd, what);
+}
+
+void take__count(int chan, int owner, int fd, int what)
+{
+	struct pass given = {
+		.proc = owner, .over = chan, .from = -1, .role = ROLE_PASS_FD, .end = 1
+	};
+	struct pass taken = { .proc = self, .over = chan, .from = owner, .role = ROLE_TAKE_FD };
+
+	add_pass(&given, fd, what);
+	add_pass(&taken, fd, what);
 }
 
 void credentials__count(const struct end *over, enum role role, const struct ucred *c)

@@ -30,6 +30,8 @@ bool parcel__credentials(const struct parcel *p, struct ucred *c);
 
 /* Facts of one descriptor. what: its channel, -1: none. from: who passed it, -1: the caller did. */
 void pass__count(const struct end *over, int from, int fd, int what);
+/* The caller took it from the owner of that channel of a process, unasked: facts of both. */
+void take__count(int chan, int owner, int fd, int what);
 void credentials__count(const struct end *over, enum role role, const struct ucred *c);
 
 /* One message with descriptors, whose channels are whats. */

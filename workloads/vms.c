@@ -37,10 +37,13 @@ void vm__count(int chan, enum role role, long ret, int err, uint64_t bytes)
 /* What others did to the owner is counted at its end in turn. */
 static void finish_edge(const struct edge *e, int owner)
 {
-	const enum role other = e->role == ROLE_READ ? ROLE_WRITE : ROLE_READ;
+	const bool takes = e->role == ROLE_READ || e->role == ROLE_TAKE_FD;
+	const enum role other = e->role == ROLE_TAKE_FD ? ROLE_PASS_FD
+				: takes                 ? ROLE_WRITE
+							: ROLE_READ;
 	struct edge *mine = edge__at(owner, e->chan, other, 1);
-	const int from = e->role == ROLE_READ ? owner : e->proc;
-	const int to = e->role == ROLE_READ ? e->proc : owner;
+	const int from = takes ? owner : e->proc;
+	const int to = takes ? e->proc : owner;
 
 	mine->ops += e->ops;
 	mine->bytes += e->bytes;

@@ -7,6 +7,7 @@ register("vm-", {
                 "how=both by=mem", "by=mem peers=4", "by=seek how=both", "rel=parent peers=3",
                 "rel=parent by=mem how=both", "rel=child how=both", "size=5M count=2 how=both"],
     "vm-mesh": ["", "procs=10"],
+    "vm-getfd": ["", "takers=5", "count=0 bytes=0", "count=100"],
     "vm-errors": ["", "how=write", "why=esrch", "why=esrch how=write", "why=eperm",
                   "why=eperm how=write", "why=partial"],
 })
