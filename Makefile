@@ -50,6 +50,9 @@ LIBS = -lbpf -lelf -lz $(GV_LIBS)
 SKELS := ipctrace snapshot features
 SKEL := $(SKELS:%=$(B)/%.skel.h)
 
+# Those that trace once more for kernels without casts: see bpf/compat.bpf.h.
+OLD_SKEL := $(B)/ipctrace_old.skel.h $(B)/snapshot_old.skel.h
+
 # --- user space ---
 
 USER_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard user/*.c))
@@ -82,14 +85,19 @@ $(B)/vmlinux.h: $(filter-out /sys/%,$(wildcard $(VMLINUX))) $(B)/flags
 $(B)/bpf/%.o: bpf/%.bpf.c $(B)/vmlinux.h $(B)/flags
 	$(call say,BPF,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -MT $@ -MF $(@:.o=.d) -c $< -o $@.$$$$ $(placed)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -DCASTS=1 -MMD -MP -MT $@ -MF $(@:.o=.d) -c $< -o $@.$$$$ $(placed)
 
-$(SKEL): $(B)/%.skel.h: $(B)/bpf/%.o
+$(B)/bpf/%_old.o: bpf/%.bpf.c $(B)/vmlinux.h $(B)/flags
+	$(call say,BPF,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -DCASTS=0 -MMD -MP -MT $@ -MF $(@:.o=.d) -c $< -o $@.$$$$ $(placed)
+
+$(SKEL) $(OLD_SKEL): $(B)/%.skel.h: $(B)/bpf/%.o
 	$(call say,SKEL,$@)
 	$(Q)$(BPFTOOL) gen object $(B)/$*.$$$$.o $< && \
 	$(BPFTOOL) gen skeleton $(B)/$*.$$$$.o name $*_bpf >$@.$$$$ && rm $(B)/$*.$$$$.o $(placed)
 
-$(B)/%.o: %.c $(B)/flags | $(SKEL)
+$(B)/%.o: %.c $(B)/flags | $(SKEL) $(OLD_SKEL)
 	$(call say,CC,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -MT $@ -MF $(@:.o=.d) -c $< -o $@.$$$$ $(placed)

@@ -9,36 +9,34 @@
 
 /*
  * Linux 6.2 (a35b9af4ec2c, "bpf: Add a kfunc for generic type cast"): a cast that makes a number a
- * readable pointer, so that a field costs one load instead of a helper call. Older kernels never
- * reach it: cfg.casts is constant when the verifier looks.
+ * readable pointer, so that a field costs one load instead of a helper call. All is built twice, with
+ * and without: to let the verifier cut one way out of each place took as long as the rest of its work.
  */
-extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+#if CASTS
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
 
 #define CAST(type, addr) \
 	((type *)bpf_rdonly_cast((const void *)(addr), bpf_core_type_id_kernel(type)))
 
 /* A number in a kernel object of which only the address is known. */
-#define PEEK(type, addr, field)                                \
-	({                                                     \
-		typeof(((type *)0)->field) _v;                 \
-		__u64 _a = (addr);                             \
-		if (cfg.casts)                                 \
-			_v = CAST(type, _a)->field;            \
-		else                                           \
-			_v = BPF_CORE_READ((type *)_a, field); \
-		_v;                                            \
-	})
+#define PEEK(type, addr, field) (CAST(type, addr)->field)
 
 /* The address at that address, as a number: of type rb_node only the first long is used. */
 static __always_inline __u64 addr_at(__u64 where)
 {
+	return CAST(struct rb_node, where)->__rb_parent_color;
+}
+#else
+#define PEEK(type, addr, field) BPF_CORE_READ((type *)(addr), field)
+
+static __always_inline __u64 addr_at(__u64 where)
+{
 	__u64 addr = 0;
 
-	if (cfg.casts)
-		return CAST(struct rb_node, where)->__rb_parent_color;
 	bpf_probe_read_kernel(&addr, sizeof(addr), (void *)where);
 	return addr;
 }
+#endif
 
 /* A pointer as a number, which is all that functions of their own may be given. */
 static __always_inline __u64 number_of(const void *p)

@@ -7,10 +7,13 @@
 #include "sock.bpf.h"
 #include "tty.bpf.h"
 
-/* Address of the file behind a descriptor of the task; 0: none. */
+/*
+ * Address of the file behind a descriptor of the task; 0: none. For each pointer that is loaded through
+ * one that the verifier trusts, it looks through all names of the kernel's types: so first a cast.
+ */
 static __always_inline __u64 file_of(struct task_struct *task, __u32 fd)
 {
-	struct files_struct *files = task->files;
+	struct files_struct *files = PEEK(struct task_struct, (__u64)task, files);
 	struct fdtable *fdt;
 
 	if (!files)
@@ -36,7 +39,7 @@ __u64 other_ident(__u64 file)
 	if (type == S_IFCHR)
 		return PEEK_ADDR(struct file, file, private_data); /* of terminals */
 	/* With a type only on kernels that have casts, too. */
-	if ((type == S_IFREG && !cfg.casts) || !inode_is_anon(inode))
+	if ((type == S_IFREG && !CASTS) || !inode_is_anon(inode))
 		return 0;
 	return anon_ident(file);
 }

@@ -67,7 +67,7 @@ static __always_inline bool may_be_channel(__u64 file)
 {
 	__u64 inode;
 
-	if (!cfg.casts)
+	if (!CASTS)
 		return true;
 	if (!file || !(cfg.types >> file_type(file) & 1))
 		return false;

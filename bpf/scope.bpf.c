@@ -72,7 +72,8 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit_task, struct task_struct *task)
 {
 	struct task_state *ts = state_of(task);
-	struct signal_struct *sig;
+	__u64 sig = PEEK_ADDR(struct task_struct, (__u64)task, signal);
+	__u64 leader = PEEK_ADDR(struct task_struct, (__u64)task, group_leader);
 	struct proc_row *p;
 
 	if (!ts)
@@ -81,9 +82,9 @@ int BPF_PROG(on_exit_task, struct task_struct *task)
 	if (!p)
 		return 0;
 	p->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id); /* it may have moved */
-	sig = task->signal;
-	p->wait_status = sig->flags & SIGNAL_GROUP_EXIT ? sig->group_exit_code
-							: task->group_leader->exit_code;
+	p->wait_status = PEEK(struct signal_struct, sig, flags) & SIGNAL_GROUP_EXIT
+				 ? PEEK(struct signal_struct, sig, group_exit_code)
+				 : PEEK(struct task_struct, leader, exit_code);
 	record_life(LIFE_EXIT, p->id, p->wait_status, p->pid, p->comm);
 	__sync_fetch_and_or(&p->flags, PROC_DEAD); /* last, see task_gone() */
 	return 0;

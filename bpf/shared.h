@@ -29,7 +29,6 @@ struct settings {
 	__u8 life; /* a record per fork, exec, exit, channel */
 	__u64 started; /* wall clock, seconds */
 	__u32 pidns; /* inode of the tracer's pid namespace */
-	__u8 casts; /* bpf_rdonly_cast() exists: plain loads instead of probe reads */
 	__u8 uring_entry; /* the tracepoint of completions gives the entry of the ring */
 	__u32 nr_procs, nr_tasks, nr_chans, nr_edges, nr_ledgers; /* rows */
 	struct glob comm[MAX_GLOBS];

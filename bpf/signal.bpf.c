@@ -192,12 +192,13 @@ static __always_inline enum origin origin_of(__s32 sig, __s32 code)
 /* Has it just ended the process? So the kernel says, and this is the first that does. */
 static __always_inline bool is_lethal(const struct event *ev, struct task_struct *task)
 {
+	__u64 sig = PEEK_ADDR(struct task_struct, (__u64)task, signal);
 	struct proc_row *p = proc_at(ev->to.proc);
 
 	if (BIT(ev->sig & 63) & CORES || !p || p->id != ev->to.proc_id)
 		return false;
-	if (!(task->signal->flags & SIGNAL_GROUP_EXIT) ||
-	    (__u32)task->signal->group_exit_code != ev->sig)
+	if (!(PEEK(struct signal_struct, sig, flags) & SIGNAL_GROUP_EXIT) ||
+	    (__u32)PEEK(struct signal_struct, sig, group_exit_code) != ev->sig)
 		return false;
 	return !(__sync_fetch_and_or(&p->flags, PROC_KILLED) & PROC_KILLED);
 }

@@ -32,7 +32,7 @@ int snapshot__load(struct tracer *t)
 {
 	int err;
 
-	t->snap = snapshot_bpf__open();
+	t->snap = load__open_snapshot(t);
 	if (!t->snap)
 		return -errno;
 	memcpy((void *)&t->snap->rodata->cfg, (const void *)&t->skel->rodata->cfg,

@@ -7,26 +7,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <bpf/btf.h>
-
-#include "../bpf/calls.h"
-#include "glob.h"
-#include "mech.h"
 #include "tracer_priv.h"
-
-#define DEFAULT_EDGES 65536
-#define DEFAULT_RING (4 << 20)
-#define LEDGERS 2048
-#define FLOWS 16384
-
-/* Programs that are only jumped to from the dispatcher, by kind of call. */
-#define KIND_ROW(kind) [KIND_##kind] = "on_" #kind,
-static const char *const handlers[KIND_MAX] = { HANDLERS(KIND_ROW) };
 
 uint64_t tracer__now(void)
 {
@@ -55,123 +40,6 @@ static void say(char *why, size_t size, const char *fmt, ...)
 }
 
 /* --- loading --- */
-
-/* The number of arguments of a tracepoint, with that of the probe itself; 0: there is none. */
-static int tracepoint_args(const struct btf *btf, const char *name)
-{
-	char type[64];
-	const struct btf_type *t;
-	int id;
-
-	snprintf(type, sizeof(type), "btf_trace_%s", name);
-	id = btf__find_by_name_kind(btf, type, BTF_KIND_TYPEDEF);
-	t = id > 0 ? btf__type_by_id(btf, id) : NULL;
-	t = t ? btf__type_by_id(btf, t->type) : NULL; /* pointer */
-	t = t ? btf__type_by_id(btf, t->type) : NULL; /* function */
-	return t && btf_is_func_proto(t) ? btf_vlen(t) : 0;
-}
-
-#define ARGS_WITH_ENTRY 4
-
-/* What this kernel has. */
-static int look_around(struct tracer *t, struct settings *cfg)
-{
-	struct {
-		const char *name;
-		struct bpf_program *prog;
-	} optional[] = {
-		{ "io_uring_submit_req", t->skel->progs.on_uring_submit },
-		{ "io_uring_submit_sqe", t->skel->progs.on_uring_submit_sqe },
-		{ "io_uring_complete", t->skel->progs.on_uring_complete },
-		{ "io_uring_cqe_overflow", t->skel->progs.on_uring_overflow },
-	};
-	struct btf *btf = btf__load_vmlinux_btf();
-
-	if (!btf)
-		return -errno;
-	/* With 6.2. */
-	cfg->casts = btf__find_by_name_kind(btf, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
-	cfg->uring_entry = tracepoint_args(btf, "io_uring_complete") == ARGS_WITH_ENTRY;
-	for (size_t i = 0; i < sizeof(optional) / sizeof(optional[0]); i++)
-		if (!tracepoint_args(btf, optional[i].name))
-			bpf_program__set_autoload(optional[i].prog, false);
-	btf__free(btf);
-	return 0;
-}
-
-static int configure(struct tracer *t)
-{
-	struct settings *cfg = (struct settings *)&t->skel->rodata->cfg;
-	const struct tracer_opts *o = &t->opts;
-	struct stat ns;
-
-	cfg->scope = o->scope;
-	cfg->cgroup = o->cgroup;
-	cfg->mechs = o->mechs;
-	for (int mech = 0; mech < MECH_MAX; mech++)
-		if (o->mechs & 1U << mech)
-			cfg->types |= mech__get(mech)->types;
-	cfg->ops = o->ops;
-	cfg->life = o->life;
-	cfg->started = time(NULL);
-	if (!stat("/proc/self/ns/pid", &ns))
-		cfg->pidns = ns.st_ino;
-	cfg->nr_procs = t->rows[TABLE_PROCS].max;
-	cfg->nr_tasks = t->rows[TABLE_TASKS].max;
-	cfg->nr_chans = t->rows[TABLE_CHANS].max;
-	cfg->nr_edges = t->rows[TABLE_EDGES].max;
-	cfg->nr_ledgers = t->rows[TABLE_LEDGERS].max;
-	cfg->nr_cpus = libbpf_num_possible_cpus();
-	cfg->nr_comms = o->nr_globs;
-	for (size_t i = 0; i < o->nr_globs; i++)
-		if (glob__compile(&cfg->comm[i], o->globs[i]))
-			return -EINVAL;
-	return look_around(t, cfg);
-}
-
-/* Nothing where nothing is to be seen. */
-static int size_memory(struct tracer *t, size_t procs)
-{
-	bool on = t->opts.mechs & MECHS_MEMORY;
-	struct ipctrace_bpf *s = t->skel;
-	int err = bpf_map__set_max_entries(s->maps.mem_spans,
-					   t->opts.mechs & MECHS_MAPPED ? procs : 1);
-
-	err = err ?: bpf_map__set_max_entries(s->maps.touches, on ? TOUCHES : 1);
-	return err ?: bpf_map__set_max_entries(s->maps.page_writers, on ? PAGE_GROUPS : 1);
-}
-
-static int size_maps(struct tracer *t)
-{
-	size_t edges = t->opts.rows ? t->opts.rows : DEFAULT_EDGES, ring = t->opts.ring_bytes;
-	struct ipctrace_bpf *s = t->skel;
-	size_t max[TABLE_MAX] = {
-		[TABLE_PROCS] = edges / 4, [TABLE_TASKS] = edges / 2, [TABLE_CHANS] = edges / 2,
-		[TABLE_EDGES] = edges,     [TABLE_LEDGERS] = LEDGERS,
-	};
-	struct bpf_map *maps[TABLE_MAX][2] = {
-		[TABLE_PROCS] = { s->maps.procs, s->maps.free_procs },
-		[TABLE_TASKS] = { s->maps.tasks, s->maps.free_tasks },
-		[TABLE_CHANS] = { s->maps.chans, s->maps.free_chans },
-		[TABLE_EDGES] = { s->maps.edges, s->maps.free_edges },
-		[TABLE_LEDGERS] = { s->maps.ledgers, s->maps.free_ledgers },
-	};
-	int err = 0;
-
-	for (int i = 0; i < TABLE_MAX; i++) {
-		t->rows[i].max = max[i];
-		err = err ?: bpf_map__set_max_entries(maps[i][0], max[i]);
-		err = err ?: bpf_map__set_max_entries(maps[i][1], max[i]);
-	}
-	err = err ?: bpf_map__set_max_entries(s->maps.chan_rows, max[TABLE_CHANS]);
-	err = err ?: bpf_map__set_max_entries(s->maps.edge_rows, max[TABLE_EDGES]);
-	err = err ?: bpf_map__set_max_entries(s->maps.flows, FLOWS);
-	if (t->opts.mechs & 1U << MECH_VM)
-		err = err ?: bpf_map__set_max_entries(s->maps.proc_owners, max[TABLE_PROCS]);
-	err = err ?: bpf_map__set_max_entries(s->maps.passes, PASSES);
-	err = err ?: size_memory(t, max[TABLE_PROCS]);
-	return err ?: bpf_map__set_max_entries(s->maps.ring, ring ? ring : DEFAULT_RING);
-}
 
 static void *map_rows(struct tracer *t, enum table which, struct bpf_map *map, struct bpf_map *free)
 {
@@ -252,66 +120,6 @@ static int on_ring(void *ctx, void *data, size_t size)
 	return 0;
 }
 
-static bool has_tracepoint(const char *name)
-{
-	struct btf *btf = btf__load_vmlinux_btf();
-	char type[64];
-	bool has;
-
-	snprintf(type, sizeof(type), "btf_trace_%s", name);
-	has = btf && btf__find_by_name_kind(btf, type, BTF_KIND_TYPEDEF) > 0;
-	btf__free(btf);
-	return has;
-}
-
-/* Where datagrams go is told by a tracepoint of Linux 6.3, before that by a function. */
-static void pick_unix_programs(struct tracer *t)
-{
-	bool watched = t->opts.mechs & 1U << MECH_UNIX, told = has_tracepoint("sk_data_ready");
-
-	bpf_program__set_autoload(t->skel->progs.unix_ready, watched && told);
-	bpf_program__set_autoload(t->skel->progs.unix_ready_6_2, watched && !told);
-	bpf_program__set_autoload(t->skel->progs.unix_taken, watched);
-	bpf_program__set_autoload(t->skel->progs.on_passed,
-				  t->opts.mechs & (1U << MECH_UNIX | 1U << MECH_VM));
-}
-
-static void pick_programs(struct tracer *t)
-{
-	pick_unix_programs(t);
-	for (size_t i = 0; i < KIND_MAX; i++)
-		if (handlers[i])
-			bpf_program__set_autoattach(
-				bpf_object__find_program_by_name(t->skel->obj, handlers[i]), false);
-	if (!(t->opts.mechs & MECHS_SYNC)) {
-		bpf_program__set_autoload(t->skel->progs.on_sync, false);
-		bpf_program__set_autoload(t->skel->progs.sched_waking, false);
-	}
-	if (!(t->opts.mechs & MECHS_QUEUE)) {
-		bpf_program__set_autoload(t->skel->progs.on_queue, false);
-		bpf_program__set_autoload(t->skel->progs.message_made, false);
-		bpf_program__set_autoload(t->skel->progs.message_freed, false);
-	}
-	bpf_program__set_autoattach(t->skel->progs.message_made, false);
-	bpf_program__set_autoattach(t->skel->progs.message_freed, false);
-	bpf_program__set_autoattach(t->skel->progs.on_touch, false);
-	bpf_program__set_autoattach(t->skel->progs.on_late_touch, false);
-	if (!(t->opts.mechs & MECHS_MEMORY)) {
-		bpf_program__set_autoload(t->skel->progs.on_touch, false);
-		bpf_program__set_autoload(t->skel->progs.on_late_touch, false);
-		bpf_program__set_autoload(t->skel->progs.on_fault_user, false);
-		bpf_program__set_autoload(t->skel->progs.on_fault_kernel, false);
-	}
-	if (!(t->opts.mechs & 1U << MECH_SIGNAL)) {
-		bpf_program__set_autoload(t->skel->progs.on_signal, false);
-		bpf_program__set_autoload(t->skel->progs.on_deliver, false);
-	}
-	if (!(t->opts.mechs & 1U << MECH_VM))
-		bpf_program__set_autoload(t->skel->progs.on_vm, false);
-	if (!(t->opts.scope & SCOPE_CGROUP))
-		bpf_program__set_autoload(t->skel->progs.on_move, false);
-}
-
 static int quiet(enum libbpf_print_level level, const char *fmt, va_list ap)
 {
 	return level == LIBBPF_WARN && getenv("IPCTRACE_DEBUG") ? vfprintf(stderr, fmt, ap) : 0;
@@ -332,15 +140,7 @@ int tracer__new(struct tracer **out, const struct tracer_opts *opts, char *why, 
 	libbpf_set_print(quiet);
 	setrlimit(RLIMIT_MEMLOCK,
 		  &unlimited); /* refused without CAP_SYS_RESOURCE; since 5.11 not needed */
-	t->skel = ipctrace_bpf__open();
-	if (!t->skel)
-		goto fail;
-	err = size_maps(t);
-	err = err ?: configure(t);
-	if (err)
-		goto fail;
-	pick_programs(t);
-	err = ipctrace_bpf__load(t->skel);
+	err = load__tracing(t);
 	err = err ?: map_tables(t);
 	err = err ?: fill_dispatch(t);
 	if (err)

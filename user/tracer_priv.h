@@ -6,6 +6,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "../bpf/calls.h"
 #include "tracer.h"
 
 /* They need the types of the above. */
@@ -52,10 +53,16 @@ struct tracer {
 	uint32_t *dead; /* processes that were taken out at the last tick */
 	size_t nr_dead;
 	bool detached;
+	bool casts; /* the kernel has what bpf/compat.bpf.h calls casts */
 };
 
 void tracer__emit(struct tracer *t, struct rec_hdr *h, uint16_t type, size_t len);
 uint64_t tracer__now(void);
+
+/* load.c */
+extern const char *const handlers[KIND_MAX]; /* names of programs that are only jumped to */
+int load__tracing(struct tracer *t);
+struct snapshot_bpf *load__open_snapshot(const struct tracer *t); /* NULL: no memory */
 
 /* snapshot.c */
 int snapshot__load(struct tracer *t);
