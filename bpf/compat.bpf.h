@@ -18,6 +18,12 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
 #define CAST(type, addr) \
 	((type *)bpf_rdonly_cast((const void *)(addr), bpf_core_type_id_kernel(type)))
 
+/*
+ * For each pointer that is loaded through one that it trusts, the verifier looks through the names of all
+ * the kernel's types, which takes as long as a thousand instructions.
+ */
+#define UNTRUSTED(type, pointer) CAST(type, pointer)
+
 /* A number in a kernel object of which only the address is known. */
 #define PEEK(type, addr, field) (CAST(type, addr)->field)
 
@@ -27,7 +33,13 @@ static __always_inline __u64 addr_at(__u64 where)
 	return CAST(struct rb_node, where)->__rb_parent_color;
 }
 #else
-#define PEEK(type, addr, field) BPF_CORE_READ((type *)(addr), field)
+#define UNTRUSTED(type, pointer) (pointer)
+/* What gives the address is no field of the kernel's. */
+#define PEEK(type, addr, field)                   \
+	({                                        \
+		__u64 _a = (addr);                \
+		BPF_CORE_READ((type *)_a, field); \
+	})
 
 static __always_inline __u64 addr_at(__u64 where)
 {

@@ -7,13 +7,10 @@
 #include "sock.bpf.h"
 #include "tty.bpf.h"
 
-/*
- * Address of the file behind a descriptor of the task; 0: none. For each pointer that is loaded through
- * one that the verifier trusts, it looks through all names of the kernel's types: so first a cast.
- */
+/* Address of the file behind a descriptor of the task; 0: none. */
 static __always_inline __u64 file_of(struct task_struct *task, __u32 fd)
 {
-	struct files_struct *files = PEEK(struct task_struct, (__u64)task, files);
+	struct files_struct *files = UNTRUSTED(struct task_struct, task)->files;
 	struct fdtable *fdt;
 
 	if (!files)
