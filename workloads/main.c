@@ -29,7 +29,7 @@ extern const struct factory unix_fds_factories[], vm_fds_factories[];
 extern const struct factory tcp_factories[], tcp_many_factories[], udp_factories[];
 extern const struct factory udp_many_factories[], tcp_ways_factories[];
 extern const struct factory signal_factories[], signal_life_factories[];
-extern const struct factory vm_factories[];
+extern const struct factory vm_factories[], vm_trace_factories[], vm_fault_factories[];
 extern const struct factory eventfd_factories[], pty_factories[], netlink_factories[];
 
 /* clang-format off */
@@ -69,6 +69,8 @@ const struct factory *const factory_tables[] = {
 	pty_factories,
 	netlink_factories,
 	vm_factories,
+	vm_trace_factories,
+	vm_fault_factories,
 	NULL
 };
 /* clang-format on */
