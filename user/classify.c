@@ -145,11 +145,11 @@ static const char *find_relation(struct graph *g, struct chan *c)
 
 static bool any_traffic(const struct chan *c, const struct mech_desc *m)
 {
+	const bool ops = m->measured == IN_OPS || m->of_process;
 	const struct edge *e;
 
-	for_each_edges(list, c) list_for_each(
-		e, list, by_chan) if (e->e.bytes || e->e.pages ||
-				      (m->measured == IN_OPS && e->e.ops)) return true;
+	for_each_edges(list, c) list_for_each(e, list, by_chan) if (e->e.bytes || e->e.pages ||
+								    (ops && e->e.ops)) return true;
 	return false;
 }
 
