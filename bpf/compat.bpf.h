@@ -77,6 +77,18 @@ static __always_inline bool file_is_shared(__u64 file)
 	return BPF_CORE_READ((struct file *)file, f_ref.refcnt.counter) > 0;
 }
 
+/*
+ * A number on the stack that rounds of bpf_loop() change. Until Linux 6.7 (ab5cfac139ab, "bpf: verify
+ * callbacks as if they are called unknown number of times") the verifier goes through one round only, and
+ * takes out the code that only later ones would come to. Read so, the number can be anything.
+ */
+#define OF_ANY_ROUND(var)                                       \
+	({                                                      \
+		typeof(var) _v;                                 \
+		bpf_probe_read_kernel(&_v, sizeof(_v), &(var)); \
+		_v;                                             \
+	})
+
 struct io_kiocb___6_6 {
 	struct {
 		__u64 extra1;

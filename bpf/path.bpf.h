@@ -20,7 +20,7 @@ struct path_walk {
 /* One step towards the root. A loop by helper, as the verifier would go through each of its rounds. */
 static long path_step(__u32 i, struct path_walk *w)
 {
-	__u64 up = PEEK_ADDR(struct dentry, w->dentry, d_parent), at = w->off;
+	__u64 up = PEEK_ADDR(struct dentry, w->dentry, d_parent), at = OF_ANY_ROUND(w->off);
 	__u32 zero = 0;
 	char *buf = bpf_map_lookup_elem(&path_scratch, &zero);
 	long n;

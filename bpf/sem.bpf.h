@@ -40,10 +40,12 @@ static __always_inline bool sops_look(struct sops *s)
 {
 	if (!s->n || s->n > SEMOPM)
 		return false;
-	if (s->n == 1)
+	if (s->n == 1) {
 		sops_step(0, s);
-	else
+	} else {
 		bpf_loop(s->n, sops_step, s, 0);
+		s->seen = OF_ANY_ROUND(s->seen);
+	}
 	return !(s->seen & SOP_UNREADABLE);
 }
 
