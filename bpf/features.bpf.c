@@ -73,7 +73,7 @@ int on_waking(void *ctx)
 	return hit();
 }
 
-SEC("tp_btf/sched_process_fork")
+SEC("tp_btf/task_newtask")
 int on_fork(void *ctx)
 {
 	return hit();

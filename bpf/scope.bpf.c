@@ -13,9 +13,11 @@ static __always_inline void task_inherit(const struct task_state *from, struct t
 		to->queue = from->queue & QUEUE_USER;
 }
 
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
+/* Not sched_process_fork: there the threads that io_uring makes in a process do not come by. */
+SEC("tp_btf/task_newtask")
+int BPF_PROG(on_fork, struct task_struct *child)
 {
+	struct task_struct *parent = bpf_get_current_task_btf();
 	struct task_state *ts = state_of(parent);
 	struct proc_row *p;
 	__u32 proc;
