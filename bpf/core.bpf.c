@@ -480,11 +480,11 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 			call_wakes(ts, now);
 		}
 	}
-	if (prev_state & TASK_DEAD)
-		return task_gone(prev);
 	/* Uninterruptible sleep is for a lock or a page, not for the other end. */
 	sleeps = !preempt && prev_state & TASK_INTERRUPTIBLE;
-	if ((sleeps || queues) && prev->pid) {
+	if (prev_state & TASK_DEAD) {
+		task_gone(prev);
+	} else if ((sleeps || queues) && prev->pid) {
 		ts = state_of(prev);
 		if (ts && sleeps)
 			call_sleeps(ts, now);
