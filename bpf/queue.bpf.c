@@ -12,7 +12,9 @@
  *
  * For such types the kernel is asked more, as soon as there is one: a message is allocated by who
  * sends it and freed by who receives it. That hangs on every kmalloc() and kfree() of the machine, so
- * it is done only then.
+ * it is done only then. More is allocated in such a call, also by interrupts that come by: which code it is
+ * that allocates messages is learnt from the first one that is freed with the type and the size of what
+ * was received. Messages that were made before that go by their numbers, as the others do.
  */
 #include "call.bpf.h"
 #include "chan.bpf.h"
@@ -31,6 +33,7 @@ struct queue_state {
 	__u32 doubt; /* somebody else may have been in a call since the last return */
 	__u32 epoch; /* counts when all numbers begin again */
 	__u32 strangers; /* somebody else uses it: what lies there is not known */
+	__u32 calls; /* that have returned */
 	__u32 nr_prios;
 	__u32 prios[QUEUE_PRIOS]; /* ever used, of a POSIX queue */
 };
@@ -83,8 +86,9 @@ struct {
 /* Messages on their way, by address. Whatever else is allocated in such a call is forgotten in time. */
 struct message_val {
 	__u64 time; /* 0: not yet sent */
+	__u64 site; /* what code has allocated it */
 	__u32 proc;
-	__u32 first; /* of what the call allocated: not a further page of it, say */
+	__u32 known; /* that it is a message */
 };
 
 struct {
@@ -388,9 +392,7 @@ int queue_moved(__u32 kind, __u32 id, __s64 tag, __u64 n)
 		edge_note_tag(e, tag);
 	op->queue = op->posix ? file_of(task, id) : msg_find(id);
 	queue_meet(op->chan, op->queue, op->write ? -(__s64)n : (__s64)n);
-	op->now.bytes = op->now.messages = 0;
-	if (op->queue)
-		queue_view(op->queue, op->posix, &op->now);
+	queue_look(op);
 	if (op->write)
 		queue_note_fill(c, &op->now);
 	return queue_settle();

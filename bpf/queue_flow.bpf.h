@@ -8,6 +8,7 @@ static __always_inline void queue_forget(struct task_state *ts)
 {
 	ts->message = 0;
 	ts->message_from = 0;
+	ts->message_site = 0;
 }
 
 static __always_inline void queue_credit(struct queue_op *op, __u32 from, __u32 to, __u64 bytes)
@@ -238,6 +239,13 @@ static __always_inline bool queue_is_quiet(struct queue_op *op, struct queue_sta
 	return !queue_busy_cpus();
 }
 
+static __always_inline void queue_look(struct queue_op *op)
+{
+	op->now.bytes = op->now.messages = 0;
+	if (op->queue)
+		queue_view(op->queue, op->posix, &op->now);
+}
+
 static __always_inline bool queue_is_crowded(void)
 {
 	struct engine *en = the_engine();
@@ -252,23 +260,28 @@ static __always_inline __u32 kind_in_progress(void)
 	return kind_of(regs);
 }
 
+#define MESSAGE_MAX (1U << 31)
+
 /* Not by BTF: 6.1 lets nobody read an argument that is a pointer to void. */
 SEC("raw_tp/kmalloc")
 int BPF_PROG(message_made, unsigned long site, const void *ptr)
 {
 	__u32 kind = kind_in_progress();
-	struct message_val val = {};
+	struct engine *en = the_engine();
+	struct message_val val = { .site = site };
 	struct task_state *ts;
 	__u64 addr = (__u64)ptr;
 
 	if (kind != KIND_msgsnd && kind != KIND_mq_send)
 		return 0;
+	if (!en || (en->message_site && en->message_site != site))
+		return 0;
 	ts = state_of(bpf_get_current_task_btf());
 	if (!ts || call_is_compat(bpf_get_current_task_btf()))
 		return 0;
 	val.proc = ts->proc_id;
-	val.first = !ts->message;
-	if (val.first)
+	val.known = en->message_site != 0;
+	if (val.known)
 		ts->message = addr;
 	bpf_map_update_elem(&messages, &addr, &val, 0);
 	return 0;
@@ -288,8 +301,10 @@ int BPF_PROG(message_freed, unsigned long site, const void *ptr)
 	ts = val ? state_of(bpf_get_current_task_btf()) : NULL;
 	if (!ts)
 		return 0;
-	if (val->first) {
-		ts->message_from = val->proc;
+	/* What else is freed has no size there, but an address, or comes after. */
+	if (val->known || (!ts->message_site && PEEK(struct msg_msg, addr, m_ts) < MESSAGE_MAX)) {
+		ts->message_from = val->known ? val->proc : 0;
+		ts->message_site = val->site;
 		ts->message_time = val->time;
 		ts->message_tag = PEEK(struct msg_msg, addr, m_type);
 		ts->message_size = PEEK(struct msg_msg, addr, m_ts);
@@ -302,16 +317,18 @@ int BPF_PROG(message_freed, unsigned long site, const void *ptr)
 static __always_inline bool queue_knows(struct queue_op *op)
 {
 	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	struct engine *en = the_engine();
+	__u64 addr, size, site;
 	struct message_val *val;
 	struct chan_row *c;
-	__u64 addr, size;
 	__u32 from;
 
-	if (!ts || !queue_is_crowded())
+	if (!ts || !en || !en->queue_crowd)
 		return false;
 	addr = ts->message;
 	size = ts->message_size;
 	from = ts->message_from;
+	site = ts->message_site;
 	queue_forget(ts);
 	if (op->write) {
 		val = addr ? bpf_map_lookup_elem(&messages, &addr) : NULL;
@@ -319,7 +336,11 @@ static __always_inline bool queue_knows(struct queue_op *op)
 			val->time = op->entry.time;
 		return addr;
 	}
-	if (!from || size < op->entry.size || (!op->no_tag && ts->message_tag != op->key.tag.tag))
+	if (op->no_tag ? from == 0 : ts->message_tag != op->key.tag.tag)
+		return false;
+	if (!from && site && size == op->entry.size)
+		en->message_site = site;
+	if (!from || size < op->entry.size)
 		return false;
 	c = chan_at(op->chan);
 	if (c) {
@@ -330,33 +351,40 @@ static __always_inline bool queue_knows(struct queue_op *op)
 	return true;
 }
 
-/* A message was sent or received. */
-int queue_settle(void)
+/*
+ * Counts the message and looks at the queue; how many should lie there. *quiet: nobody changed it between
+ * these two who has not been counted, so that just as many do lie there. Who has begun and returned in
+ * between, as an interrupt may take long, has raised the number of calls.
+ */
+static __always_inline __u64 queue_count(struct queue_op *op, struct queue_state *st, bool *quiet)
 {
-	struct queue_op *op = the_op();
-	struct queue_state *st;
+	__u32 calls = *(volatile __u32 *)&st->calls;
+	__u64 one = op->write ? 1 : -1, pending = __sync_fetch_and_add(&st->pending, one) + one;
+
+	queue_look(op);
+	*quiet = queue_is_quiet(op, st) && *(volatile __u32 *)&st->calls == calls;
+	return pending;
+}
+
+/* Finds out whose message it was. */
+static __always_inline void queue_judge(struct queue_op *op, struct queue_state *st)
+{
 	__u64 pending;
 	bool quiet;
 
-	if (!op)
-		return 0;
-	st = state_of_op(op);
-	if (!st)
-		return 0;
-	quiet = queue_is_quiet(op, st);
+	pending = queue_count(op, st, &quiet);
 	op->entry.sure = quiet && !st->doubt;
 	st->doubt = !quiet;
-	pending = __sync_fetch_and_add(&st->pending, op->write ? 1 : -1) + (op->write ? 1 : -1);
 	op->key.tag.epoch = st->epoch;
 	if (op->posix && op->no_tag)
 		queue_pick_prio();
 	if (queue_knows(op))
-		return 0;
+		return;
 	if (quiet && !op->write && !st->strangers && (op->no_tag || queue_is_foreign(op))) {
 		__sync_fetch_and_add(&st->pending, 1);
 		queue_credit(op, queue_is_crowded() ? PROC_SHARED : PROC_OUTSIDE, op->entry.proc,
 			     op->entry.size);
-		return 0;
+		return;
 	}
 	if (quiet && pending != op->now.messages)
 		st->strangers = 1;
@@ -369,6 +397,21 @@ int queue_settle(void)
 			queue_note_prio();
 		queue_enter();
 	}
+}
+
+/* A message was sent or received. */
+int queue_settle(void)
+{
+	struct queue_op *op = the_op();
+	struct queue_state *st;
+
+	if (!op)
+		return 0;
+	st = state_of_op(op);
+	if (!st)
+		return 0;
+	queue_judge(op, st);
+	__sync_fetch_and_add(&st->calls, 1); /* last, see queue_count() */
 	return 0;
 }
 

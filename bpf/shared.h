@@ -56,6 +56,7 @@ struct engine {
 	__u64 eventfds; /* made so far */
 	__u32 passes; /* rows made in the map of these since the collector took them out */
 	__u32 _pad2;
+	__u64 message_site; /* what code allocates messages of queues; 0: not known yet */
 };
 
 /* Whose an edge is. */
@@ -161,6 +162,7 @@ struct task_state {
 	__u32 _pad3;
 	__s64 message_tag;
 	__u64 message_size, message_time;
+	__u64 message_site; /* what code has made it */
 	struct fd_cache cache[FD_CACHE];
 	struct sync_cache sync[SYNC_CACHE];
 };
