@@ -48,9 +48,6 @@ def trace_workload(context, name, params=(), options=(), seconds=60, lossless=Tr
     return graph
 
 
-ON_6_1 = os.uname().release.startswith("6.1.")
-NOT_ON_6_1 = ("uring-many-writers mode=sqpoll",)
-
 
 class Batch:
     """
@@ -116,11 +113,7 @@ class Batch:
             raise self.problem
         if self.unsound:
             problem, self.unsound = self.unsound, None
-            if ON_6_1 and "conservation" in str(problem):
-                raise lib.Skip("on 6.1, not understood yet: %s" % str(problem)[:80])
             raise problem
-        if ON_6_1 and " ".join(self.commands[index]) in NOT_ON_6_1:
-            raise lib.Skip("on 6.1 its process appears twice, not understood yet")
         t = self.context
         status = int(lib.read_text(t.path("status%d" % index)))
         said = lib.last_line(lib.read_text(t.path("err%d" % index)))
