@@ -148,8 +148,7 @@ def register(prefix, variants, options=()):
             continue
         for params in variants.get(name, [""]):
             add = lib.test(" ".join([name] + params.split()))
-            # So many processes that they are folded; the kernel sends signals to all of them.
-            if "churn" in name or name.startswith("signal-"):
+            if "churn" in name:  # so many processes that they are folded
                 add(alone(name, params, options))
                 continue
             batch = BATCHES.get(tuple(options))

@@ -273,12 +273,19 @@ class Graph:
                 break
             inside.update(p["id"] for p in found)
             waiting = [p for p in waiting if p["id"] not in inside]
+        # A signal to somebody else is a matter of his; what the kernel sends is one of who gets it.
+        chans = {e["channel"] for e in self.edges
+                 if e["process"] in inside and e["role"] != "send-signal"}
+        senders = {e["process"] for e in self.edges
+                   if e["channel"] in chans and e["role"] == "send-signal"}
+        inside |= {i for i in senders if not self.procs[i]["watched"]}
         data = dict(self.data)
         data["processes"] = [p for p in self.data["processes"] if p["id"] in inside]
-        data["edges"] = [e for e in self.edges if e["process"] in inside]
-        chans = {e["channel"] for e in data["edges"]}
+        data["edges"] = [e for e in self.edges
+                         if e["process"] in inside and e["channel"] in chans]
         data["channels"] = [c for c in self.data["channels"] if c["id"] in chans]
-        data["flows"] = [f for f in self.flows if f["from"] in inside or f["to"] in inside]
+        data["flows"] = [f for f in self.flows if f["channel"] in chans
+                         and (f["from"] in inside or f["to"] in inside)]
         return Graph(data)
 
     def drop_channels(self, ids):
