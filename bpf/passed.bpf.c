@@ -35,10 +35,11 @@ struct {
 	__type(value, struct control_notes);
 } control_notes SEC(".maps");
 
-/* Its size is set before loading. */
+/* Mostly empty, and so without room of its own until it is needed. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PASSES);
 	__type(key, struct pass_key);
 	__type(value, struct pass_val);
 } passes SEC(".maps");

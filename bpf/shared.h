@@ -293,6 +293,8 @@ struct page_writers {
 	__u32 writer[PAGE_GROUP]; /* process id; 0: nobody */
 };
 
+#define PASSES 32768 /* files whose descriptors were passed, by who did over which channel */
+
 /* What an iterator writes for each open file that is a channel. */
 struct snap_file {
 	struct chan_key key;

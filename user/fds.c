@@ -47,7 +47,7 @@ void fds__take(struct tracer *t, uint8_t state)
 
 void fds__tick(struct tracer *t)
 {
-	if (t->engine->passes < PASSES / 2)
+	if (t->engine->passes < PASSES / 8)
 		return;
 	t->engine->passes = 0;
 	fds__take(t, 0);

@@ -139,7 +139,6 @@ static int size_maps(struct tracer *t)
 	err = err ?: bpf_map__set_max_entries(s->maps.flows, FLOWS);
 	if (t->opts.mechs & 1U << MECH_VM)
 		err = err ?: bpf_map__set_max_entries(s->maps.proc_owners, max[TABLE_PROCS]);
-	err = err ?: bpf_map__set_max_entries(s->maps.passes, PASSES);
 	err = err ?: size_memory(t, max[TABLE_PROCS]);
 	return err ?: bpf_map__set_max_entries(s->maps.ring, ring ? ring : DEFAULT_RING);
 }

@@ -384,18 +384,59 @@ static int resolve_one(struct graph *g, struct chan *c, const struct edge *to,
 	return err;
 }
 
+static uint64_t sum_ops(const struct list *edges, const struct edge **last, size_t *nr)
+{
+	const struct edge *e;
+	uint64_t sum = 0;
+
+	*nr = 0;
+	list_for_each(e, edges, by_chan) {
+		sum += e->e.ops;
+		*nr += e->e.ops > 0;
+		if (e->e.ops)
+			*last = e;
+	}
+	return sum;
+}
+
+/* Where only one has passed any, all came from there, also what is not told apart. */
+static int resolve_others(struct graph *g, struct chan *c, const struct list *givers,
+			  const struct list *takers)
+{
+	const struct edge *from = NULL, *to = NULL;
+	size_t nr_givers, nr_takers;
+	uint64_t given = sum_ops(givers, &from, &nr_givers);
+	int err = 0;
+
+	if (nr_givers != 1 || given < sum_ops(takers, &to, &nr_takers))
+		return 0;
+	list_for_each(to, takers, by_chan) {
+		const struct flow *known = flow_find(g, c, from->e.proc, to->e.proc);
+		const uint64_t told = known ? passes__total(&known->f.passes) : 0;
+		struct gflow f = { .from = from->e.proc, .to = to->e.proc };
+
+		if (to->e.ops > told)
+			f.passes.others = to->e.ops - told;
+		if (!err)
+			err = flow_add(g, c, &f);
+	}
+	return err;
+}
+
 int passed_resolve(struct graph *g, struct chan *c)
 {
 	const struct edge *to;
 	int err = 0;
 
-	for (unsigned int end = 0; end < 2; end++) {
+	for (unsigned int end = 0; end <= chan_has_two_ends(c); end++) {
 		const struct list *takers = &c->edges[ROLE_TAKE_FD][end];
 		const struct list *givers = &c->edges[ROLE_PASS_FD][chan_other_end(c, end)];
 
 		list_for_each(to, takers, by_chan)
 			for (size_t i = 0; i < to->e.passes.nr && !err; i++)
 				err = resolve_one(g, c, to, &to->e.passes.at[i], givers, takers);
+		if (!err)
+			err = resolve_others(g, c, givers, takers);
 	}
 	return err;
 }

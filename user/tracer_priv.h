@@ -88,8 +88,6 @@ bool pages__are_many(const struct tracer *t);
 void pages__clean(struct tracer *t);
 bool pages__persist(const struct chan_row *c); /* memory that is there though nobody has it */
 
-#define PASSES 4096 /* kinds of descriptors, by who passed or took them over which channel */
-
 /* fds.c */
 void fds__take(struct tracer *t, uint8_t state); /* of channels in one of these states; 0: of all */
 void fds__tick(struct tracer *t);
