@@ -22,9 +22,24 @@ struct control_run {
 	__u32 edge; /* row */
 };
 
+struct control_walk {
+	__u64 at, end; /* in user memory: what is left of the message's control data */
+	__u64 fds;
+	__u32 n; /* so many numbers are left there */
+	__u32 edge, fd_edge; /* rows: of the message, of the descriptors */
+	__u32 run, msg; /* the next message */
+	__u32 _pad;
+};
+
+/*
+ * start: zero, but for all that the verifier knows. Before Linux 6.7 (ab5cfac139ab, "bpf: verify
+ * callbacks as if they are called unknown number of times") it looks at a loop's first round only, and
+ * takes what is known to be zero then for zero in all, and what depends on it for dead.
+ */
 struct control_notes {
 	__u32 nr;
 	__u32 _pad;
+	struct control_walk start;
 	struct control_run run[CONTROL_RUNS];
 };
 
@@ -236,14 +251,6 @@ __noinline int passed_credentials(__u32 edge, __u64 at)
 
 /* --- through the control data --- */
 
-struct control_walk {
-	__u64 at, end; /* in user memory: what is left of the message's control data */
-	__u64 fds;
-	__u32 n; /* so many numbers are left there */
-	__u32 edge, fd_edge; /* rows: of the message, of the descriptors */
-	__u32 run, msg; /* the next message */
-};
-
 static __always_inline void found_fds(struct control_walk *w, __u64 at, __u64 len)
 {
 	struct task_state *ts = state_of(bpf_get_current_task_btf());
@@ -339,10 +346,11 @@ SEC("tp_btf/sys_exit")
 int BPF_PROG(on_passed, struct pt_regs *regs, long ret)
 {
 	struct control_notes *n = control_of_me(false);
-	struct control_walk w = {};
+	struct control_walk w;
 
 	if (!n || !n->nr)
 		return 0;
+	w = n->start;
 	bpf_loop(CONTROL_STEPS, control_step, &w, 0);
 	n->nr = 0;
 	return 0;
