@@ -101,6 +101,19 @@ static __always_inline bool act_to(struct act *a, struct task_state *ts, __u64 f
 	return true;
 }
 
+/* A call has slept for another channel than it seemed while it did. */
+static __always_inline void sleep_moves(struct edge_row *from, struct edge_row *to, __u64 slept)
+{
+	from->blocked_ops--;
+	from->blocked_ns -= slept;
+	if (from->max_blocked_ns > from->blocked_ns)
+		from->max_blocked_ns = from->blocked_ns;
+	to->blocked_ops++;
+	to->blocked_ns += slept;
+	if (to->max_blocked_ns < slept)
+		to->max_blocked_ns = slept;
+}
+
 /* Counts what the call that did a has returned; how much of it has moved. */
 static __always_inline __s64 act_count(struct act *a, struct edge_row *e, __s64 ret,
 				       __u64 blocked_ns)

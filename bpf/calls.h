@@ -35,6 +35,10 @@ enum kind {
 	KIND_sigwait = 23, /* (set, info, ...): returns a signal */
 	KIND_eventfd = 24, /* (count, flags): returns an fd */
 	KIND_passed = 30, /* no call's kind, but where on_passed stands */
+	KIND_futex_wait = 36, /* (addr, val, mask, flags, timeout, clock) */
+	KIND_futex_waitv = 37, /* (words, n, ...): returns which */
+	KIND_futex_wake = 38, /* (addr, mask, n, flags) */
+	KIND_futex_requeue = 39, /* (two words, flags, wake, move) */
 	KIND_semop = 40, /* (id, ops, n) */
 	KIND_semtimedop = 41, /* (id, ops, n, timeout) */
 	KIND_semctl = 42, /* (id, which, cmd, ...) */
@@ -76,6 +80,22 @@ enum kind {
 #else
 #define CALL_OPEN(CALL)
 #endif
+
+/* Of Linux 5.16 and 6.7; the same numbers everywhere. */
+#ifndef __NR_futex_waitv
+#define __NR_futex_waitv 449
+#endif
+#ifndef __NR_futex_wake
+#define __NR_futex_wake 454
+#define __NR_futex_wait 455
+#define __NR_futex_requeue 456
+#endif
+
+#define FUTEX2_CALLS(CALL)             \
+	CALL(futex_wait, futex_wait)   \
+	CALL(futex_waitv, futex_waitv) \
+	CALL(futex_wake, futex_wake)   \
+	CALL(futex_requeue, futex_requeue)
 
 #define QUEUE_CALLS(CALL)                 \
 	CALL(msgsnd, msgsnd)              \
@@ -137,6 +157,7 @@ enum kind {
 	CALL(futex, futex)           \
 	CALL(flock, flock)           \
 	QUEUE_CALLS(CALL)            \
+	FUTEX2_CALLS(CALL)           \
 	CALL(pread64, pread)         \
 	CALL(pwrite64, pwrite)       \
 	CALL(preadv, pread)          \

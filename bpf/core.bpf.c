@@ -289,7 +289,7 @@ static __always_inline bool kind_moves(__u32 kind)
 /* Those of wait.bpf.c. */
 static __always_inline bool kind_syncs(__u32 kind)
 {
-	return kind >= KIND_semop && kind < KIND_sync;
+	return kind >= KIND_futex_wait && kind < KIND_sync;
 }
 
 /* act_on() for what is not on the hot path. */

@@ -2,7 +2,7 @@
 /* Calls that move bytes through a descriptor, whatever channel is behind it. */
 #include "call.bpf.h"
 #include "chan.bpf.h"
-#include "futex.bpf.h"
+#include "futex2.bpf.h"
 #include "lock.bpf.h"
 #include "mem.bpf.h"
 #include "signal.bpf.h"
@@ -125,16 +125,8 @@ static __noinline int udp_look_again(__u64 file, __u32 fd)
 		return 1;
 	a->chan = now->chan[ROLE_READ];
 	a->edge = now->edge[ROLE_READ];
-	if (!(a->flags & ACT_SLEPT))
-		return 1;
-	from->blocked_ops--;
-	from->blocked_ns -= ts->slept[0];
-	if (from->max_blocked_ns > from->blocked_ns)
-		from->max_blocked_ns = from->blocked_ns;
-	to->blocked_ops++;
-	to->blocked_ns += ts->slept[0];
-	if (to->max_blocked_ns < ts->slept[0])
-		to->max_blocked_ns = ts->slept[0];
+	if (a->flags & ACT_SLEPT)
+		sleep_moves(from, to, ts->slept[0]);
 	return 1;
 }
 
@@ -460,6 +452,8 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	case KIND_semtimedop:
 	case KIND_semctl:
 	case KIND_semget:
+	case KIND_futex_waitv:
+	case KIND_futex_requeue:
 		bpf_tail_call_static(ctx, &on_exit, KIND_sync);
 		return 0;
 	case KIND_fcntl:
@@ -469,6 +463,12 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		return 0;
 	case KIND_flock:
 		if (!(cfg.mechs & 1U << MECH_FILE))
+			return 0;
+		bpf_tail_call_static(ctx, &on_exit, KIND_sync);
+		return 0;
+	case KIND_futex_wait:
+	case KIND_futex_wake:
+		if (futex2_is_private(regs))
 			return 0;
 		bpf_tail_call_static(ctx, &on_exit, KIND_sync);
 		return 0;

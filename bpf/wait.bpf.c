@@ -7,7 +7,7 @@
  */
 #include "call.bpf.h"
 #include "chan.bpf.h"
-#include "futex.bpf.h"
+#include "futex2.bpf.h"
 #include "lock.bpf.h"
 #include "mem.bpf.h"
 #include "sem.bpf.h"
@@ -176,6 +176,7 @@ __noinline __u32 sync_row(__u32 kind)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	struct task_state *ts = state_of(task);
+	__u64 addr;
 
 	if (!ts)
 		return NO_ROW;
@@ -188,6 +189,10 @@ __noinline __u32 sync_row(__u32 kind)
 			return NO_ROW;
 		/* Interrupts are off: it is looked at again when the call ends. */
 		return futex_row(ts, call_arg(regs, 0), 1);
+	case KIND_futex_wait:
+	case KIND_futex_waitv:
+		addr = futex2_addr(regs, kind, -1);
+		return addr ? futex_row(ts, addr, 1) : NO_ROW;
 	case KIND_flock:
 	case KIND_lock:
 		return lock_row(call_arg(regs, 0));
@@ -309,7 +314,7 @@ static __always_inline void futex_not_counted(struct task_state *ts, __u32 row)
 }
 
 static __always_inline void futex_wakes(struct call *c, struct act *a, __u64 addr, __u32 row,
-					struct pt_regs *regs, long ret)
+					long ret, __u64 woken)
 {
 	struct edge_row *e;
 
@@ -317,7 +322,7 @@ static __always_inline void futex_wakes(struct call *c, struct act *a, __u64 add
 	act_only_count(a, ret < 0 ? ret : 0, c->ts->slept[0]);
 	e = edge_at(a->edge - 1);
 	if (ret > 0 && a->edge && e)
-		e->woken += futex_woken(regs, ret);
+		e->woken += woken;
 }
 
 static __always_inline __u32 futex_wait_flags(struct pt_regs *regs)
@@ -326,6 +331,16 @@ static __always_inline __u32 futex_wait_flags(struct pt_regs *regs)
 		return ACT_NONBLOCK;
 	return futex_op_is(regs, 1 << FUTEX_WAIT) && is_no_time(call_arg(regs, 3)) ? ACT_NONBLOCK
 										   : 0;
+}
+
+/* unseen: it succeeds only if somebody wakes it. */
+static __always_inline void futex_waited(struct call *c, long ret, bool unseen)
+{
+	act_only_count(c->a, ret < 0 ? ret : 0, c->ts->slept[0]);
+	/* Woken before it could sleep, so that nobody saw by whom. */
+	if (ret >= 0 && !c->ts->waker && unseen)
+		c->ts->waker = PROC_SHARED;
+	sync_flow(c->ts, c->a, ret);
 }
 
 /* Of an operation on two words, the other one. */
@@ -337,7 +352,7 @@ static __always_inline void futex_second(struct call *c, struct pt_regs *regs, l
 	if (row >= NOT_KNOWN)
 		return;
 	c->ts->seen++;
-	futex_wakes(c, c->b, call_arg(regs, 4), row, regs, ret);
+	futex_wakes(c, c->b, call_arg(regs, 4), row, ret, futex_woken(regs, ret));
 }
 
 static __always_inline int futex(struct pt_regs *regs, long ret)
@@ -354,19 +369,61 @@ static __always_inline int futex(struct pt_regs *regs, long ret)
 	if (row < NOT_KNOWN) {
 		call_done(&c);
 		if (!waits) {
-			futex_wakes(&c, c.a, addr, row, regs, ret);
+			futex_wakes(&c, c.a, addr, row, ret, futex_woken(regs, ret));
 		} else {
 			if (!c.noted)
 				sync_act(c.a, sync_slot(c.ts, addr), row, ROLE_WAIT, 0);
 			c.a->flags |= futex_wait_flags(regs);
-			act_only_count(c.a, ret < 0 ? ret : 0, c.ts->slept[0]);
-			/* Woken before it could sleep, so that nobody saw by whom. */
-			if (!ret && !c.ts->waker && futex_op_is(regs, FUTEX_UNSEEN))
-				c.ts->waker = PROC_SHARED;
-			sync_flow(c.ts, c.a, ret);
+			futex_waited(&c, ret, futex_op_is(regs, FUTEX_UNSEEN));
 		}
 		if (futex_op_is(regs, 1 << FUTEX_WAKE_OP))
 			futex_second(&c, regs, ret);
+	}
+	c.ts->waker = 0;
+	return 0;
+}
+
+/* One of several words was woken: another one than it was noted to sleep on. */
+static __noinline int futex_was_other(struct task_state *ts, __u32 row)
+{
+	struct edge_row *from, *to;
+	struct act *a = &ts->acts[0];
+	__u32 slept = a->flags & ACT_SLEPT;
+
+	from = edge_at(a->edge - 1);
+	sync_act(a, NULL, row, ROLE_WAIT, 0);
+	to = edge_at(a->edge - 1);
+	if (slept && from && to)
+		sleep_moves(from, to, ts->slept[0]);
+	return 0;
+}
+
+static __always_inline int futex2(struct pt_regs *regs, __u32 kind, long ret)
+{
+	__u64 addr = futex2_addr(regs, kind, ret), most = call_arg(regs, 2);
+	__u32 row = NO_ROW;
+	struct call c;
+
+	if (!call_begin(&c, regs))
+		return 0;
+	if (addr)
+		row = futex_row(c.ts, addr, FUTEX_TRIES);
+	if (c.noted) {
+		/* If that is not known, it stays with the one that it was thought to be. */
+		if (row < NOT_KNOWN && row != c.a->chan - 1)
+			futex_was_other(c.ts, row);
+		row = c.a->chan - 1;
+	}
+	futex_not_counted(c.ts, row);
+	if (row < NOT_KNOWN) {
+		call_done(&c);
+		if (kind == KIND_futex_wake || kind == KIND_futex_requeue) {
+			futex_wakes(&c, c.a, addr, row, ret, (__u64)ret < most ? (__u64)ret : most);
+		} else {
+			if (!c.noted)
+				sync_act(c.a, sync_slot(c.ts, addr), row, ROLE_WAIT, 0);
+			futex_waited(&c, ret, true);
+		}
 	}
 	c.ts->waker = 0;
 	return 0;
@@ -400,9 +457,15 @@ static __always_inline int lock(struct pt_regs *regs, __u32 kind, long ret)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_sync, struct pt_regs *regs, long ret)
 {
+	__u32 kind = kind_of(regs);
 	struct task_state *ts;
 
-	switch (kind_of(regs)) {
+	switch (kind) {
+	case KIND_futex_wait:
+	case KIND_futex_waitv:
+	case KIND_futex_wake:
+	case KIND_futex_requeue:
+		return futex2(regs, kind, ret);
 	case KIND_semop:
 		return semop(regs, ret, false);
 	case KIND_semtimedop:
@@ -439,6 +502,9 @@ static __always_inline bool may_wake(struct task_struct *task, __u32 waits)
 	case KIND_semtimedop:
 	case KIND_semctl:
 		return true;
+	case KIND_futex_wake:
+	case KIND_futex_requeue:
+		return true;
 	case KIND_futex:
 		return futex_op_is(regs, FUTEX_WAKES);
 	}
@@ -458,6 +524,10 @@ static __always_inline __u32 waits_in(struct pt_regs *regs)
 		return cfg.mechs & 1U << MECH_FILE ? kind : KIND_none;
 	case KIND_fcntl:
 		return fcntl_locks(regs) ? KIND_lock : KIND_none;
+	case KIND_futex_waitv:
+		return kind;
+	case KIND_futex_wait:
+		return futex2_is_private(regs) ? KIND_none : kind;
 	case KIND_futex:
 		if (!futex_is_private(regs) && futex_op_is(regs, FUTEX_WAITS))
 			return kind;

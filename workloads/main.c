@@ -22,6 +22,7 @@ extern const struct factory sem_factories[], sem_many_factories[];
 extern const struct factory msg_factories[], mq_factories[];
 extern const struct factory tcp_factories[];
 extern const struct factory futex_factories[], futex_lib_factories[];
+extern const struct factory futex_new_factories[];
 extern const struct factory lock_factories[];
 extern const struct factory unix_server_factories[], unix_ways_factories[];
 extern const struct factory unix_dgram_factories[], unix_pass_factories[];
@@ -52,6 +53,7 @@ const struct factory *const factory_tables[] = {
 	tcp_factories,
 	futex_factories,
 	futex_lib_factories,
+	futex_new_factories,
 	lock_factories,
 	unix_server_factories,
 	unix_ways_factories,
