@@ -30,7 +30,7 @@ static size_t length(void)
 
 static char content(uint64_t page)
 {
-	return arg_is("by", "copy") ? (char)(page + 1) : 0;
+	return arg_is("by", "zero") ? 0 : (char)(page + 1);
 }
 
 static int answer(const struct faults *f, uint64_t at, char *page)
@@ -38,7 +38,10 @@ static int answer(const struct faults *f, uint64_t at, char *page)
 	struct uffdio_copy copy = { .dst = at, .src = (unsigned long)page, .len = PAGE };
 	struct uffdio_zeropage zero = { .range = { at, PAGE } };
 	struct uffdio_writeprotect wp = { .range = { at, PAGE } };
+	struct uffdio_continue same = { .range = { at, PAGE } };
 
+	if (arg_is("by", "continue"))
+		return ioctl(f->fd, UFFDIO_CONTINUE, &same);
 	if (arg_is("by", "zero"))
 		return ioctl(f->fd, UFFDIO_ZEROPAGE, &zero);
 	if (arg_is("by", "protect"))
@@ -103,6 +106,9 @@ static bool registers(const struct faults *f)
 	if (arg_is("by", "protect")) {
 		reg.mode = UFFDIO_REGISTER_MODE_WP;
 		api.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP;
+	} else if (arg_is("by", "continue")) {
+		reg.mode = UFFDIO_REGISTER_MODE_MINOR;
+		api.features = UFFD_FEATURE_MINOR_SHMEM;
 	}
 	return !ioctl(f->fd, UFFDIO_API, &api) && !ioctl(f->fd, UFFDIO_REGISTER, &reg);
 }
@@ -115,6 +121,24 @@ static void protect_all(const struct faults *f)
 
 	memset(f->at, 1, length());
 	die_if(ioctl(f->fd, UFFDIO_WRITEPROTECT, &wp), "write-protect: %s", strerror(errno));
+}
+
+/* All is there already, but not where it is touched. */
+static char *filled_memory(void)
+{
+	int fd = memfd_create("filled", MFD_CLOEXEC);
+	char *page = xmalloc(PAGE), *at;
+
+	die_if(fd < 0, "memfd_create: %s", strerror(errno));
+	for (uint64_t i = 0; i < arg_num("pages"); i++) {
+		memset(page, content(i), PAGE);
+		die_if(write(fd, page, PAGE) != PAGE, "write: %s", strerror(errno));
+	}
+	at = mmap(NULL, length(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	die_if(at == MAP_FAILED, "mmap: %s", strerror(errno));
+	free(page);
+	close(fd);
+	return at;
 }
 
 static void touch_all(const struct faults *f)
@@ -131,10 +155,11 @@ static void touch_all(const struct faults *f)
 
 static void owner(void *arg)
 {
-	struct faults f = { .at = vm__memory(length()), .chan = vm__chan(self) };
+	struct faults f = { .chan = vm__chan(self) };
 	int slot;
 
 	(void)arg;
+	f.at = arg_is("by", "continue") ? filled_memory() : vm__memory(length());
 	f.fd = syscall(SYS_userfaultfd, O_CLOEXEC);
 	if (f.fd < 0)
 		skip("userfaultfd: %s", strerror(errno));
@@ -164,9 +189,10 @@ const struct factory vm_fault_factories[] = {
 			COMMON_PARAMS,
 			NUM_PARAM("pages", "10", 1, 10000, "that are touched, one after the other"),
 			NUM_PARAM("owners", "1", 1, 7, "processes that do so, each with one that handles"),
-			{ "by", "copy", "copy|zero|protect", 0, 0, "what the answer is" },
+			{ "by", "copy", "copy|zero|protect|continue", 0, 0,
+			  "what the answer is; continue: in a memfd, which is not in the facts" },
 		},
-		.selftest = "by=zero;by=protect;owners=3",
+		.selftest = "by=zero;by=protect;by=continue;owners=3",
 		.run = run_fault,
 	},
 	{ .name = NULL }

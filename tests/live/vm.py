@@ -5,7 +5,7 @@ import os
 import re
 
 import lib
-from facts import register
+from facts import register, trace_workload
 from lib import PYTHON, Graph, check, check_equal, errors, need, read_text, test, wait_for
 
 register("vm-", {
@@ -118,6 +118,12 @@ def records(t):
     events = [json.loads(line) for line in read_text(out).splitlines()]
     found = [(e["role"], e["result"]) for e in events if e.get("type") == "operation"]
     check_equal(found, [("read", 100)] * 5 + [("write", 10)], "operations")
+
+
+@test("page faults in a memfd, which another process lets go on")
+def faults_in_memfd(t):
+    # The memory is a channel of its own, and not the matter.
+    trace_workload(t, "vm-fault", ["by=continue", "owners=2"], ["-m", "vm"])
 
 
 CALL = re.compile(r"^(ptrace|process_vm_readv)\((.*?)\)\s+= (-?\d+|0x[0-9a-f]+)")
