@@ -29,7 +29,7 @@ enum kind {
 	KIND_connect = 18, /* (fd, ...) */
 	KIND_accept = 19, /* returns an fd */
 	KIND_rare = 20, /* no calls' kinds, but where on_rare */
-	KIND_two = 11, /* and on_two stand */
+	KIND_io = 11, /* and on_io stand */
 	KIND_aio = 21, /* (context, n, requests): returns how many */
 	KIND_bind = 22, /* (fd, ...) */
 	KIND_sigwait = 23, /* (set, info, ...): returns a signal */
@@ -73,7 +73,7 @@ enum kind {
 };
 
 #define HANDLERS(HANDLER) \
-	HANDLER(rare) HANDLER(two) HANDLER(sync) HANDLER(queue) HANDLER(vm) HANDLER(passed)
+	HANDLER(rare) HANDLER(io) HANDLER(sync) HANDLER(queue) HANDLER(vm) HANDLER(passed)
 
 #ifdef __NR_open
 #define CALL_OPEN(CALL) CALL(open, open)

@@ -235,8 +235,11 @@ static __always_inline __u64 late_touch(__u64 addr, __u32 role, __u32 version)
 	return (addr & ~(MEM_PAGE - 1)) | (version & (LATE_VERSIONS - 1)) << 2 | role << 1 | 1;
 }
 
-/* Somebody is changing the map. Whoever of the process comes by here next looks again. */
-static __noinline int touch_later(__u64 touch)
+/*
+ * Somebody is changing the map. Whoever of the process comes by here next looks again. These are
+ * functions of numbers: the verifier goes through them once, and not in each round of a loop.
+ */
+__noinline int touch_later(__u64 touch)
 {
 	struct task_state *ts = state_of(bpf_get_current_task_btf());
 	struct mem_spans *m = ts ? spans_of(ts) : NULL;
@@ -256,26 +259,35 @@ static __noinline int touch_later(__u64 touch)
 }
 
 /* One of those that are late, if there is one in that place. */
-static __always_inline void late_again(struct mem_spans *m, struct engine *en, __u64 *late)
+__noinline int late_again(__u32 i)
 {
-	__u64 touch = *late ? __sync_lock_test_and_set(late, 0) : 0, addr = touch & ~(MEM_PAGE - 1);
-	__u32 role = touch >> 1 & 1;
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	struct mem_spans *m = ts ? spans_of(ts) : NULL;
+	struct engine *en = the_engine();
+	__u64 touch, addr;
+	__u32 role;
 	int there;
 
+	if (!m || !en || i >= MEM_LATE || !m->late[i])
+		return 0;
+	touch = __sync_lock_test_and_set(&m->late[i], 0);
+	addr = touch & ~(MEM_PAGE - 1);
+	role = touch >> 1 & 1;
 	if (!touch)
-		return;
+		return 0;
 	__sync_fetch_and_sub(&m->nr_late, 1);
 	__sync_fetch_and_sub(&en->touches_late, 1);
 	/* If shared memory has come or gone since, nobody knows what was there then. */
 	if (touch != late_touch(addr, role, m->version)) {
 		lose(LOSS_PAGE, 1);
-		return;
+		return 0;
 	}
 	there = mem_touched(addr, role);
 	if (there == -EBUSY)
 		touch_later(touch);
 	else if (there)
 		lose(LOSS_PAGE, 1);
+	return 0;
 }
 
 int touches_again(void)
@@ -287,7 +299,7 @@ int touches_again(void)
 	if (!m || !en || !m->nr_late)
 		return 0;
 	for (int i = 0; i < MEM_LATE; i++)
-		late_again(m, en, &m->late[i]);
+		late_again(i);
 	return 0;
 }
 

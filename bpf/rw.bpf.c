@@ -14,6 +14,7 @@
 #define MSG_PEEK 2
 #define MSG_DONTWAIT 0x40
 #define MSG_ERRQUEUE 0x2000
+#define MSG_NOSIGNAL 0x4000
 
 struct call {
 	struct task_struct *task;
@@ -232,10 +233,8 @@ static __always_inline __u32 one_file(struct pt_regs *regs, __u32 kind, long ret
 #include "mmsg.bpf.h"
 
 /* Bytes from one file to another in one call; either may be no channel. */
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_two, struct pt_regs *regs, long ret)
+static __always_inline int two_files(struct pt_regs *regs, __u32 kind, long ret)
 {
-	__u32 kind = kind_of(regs);
 	__u32 fd = call_arg(regs, 0), fd2 = call_arg(regs, kind == KIND_splice ? 2 : 1);
 	__u32 role = kind == KIND_sendfile ? ROLE_WRITE : ROLE_READ, flags = 0;
 	struct call c;
@@ -259,6 +258,22 @@ int BPF_PROG(on_two, struct pt_regs *regs, long ret)
 	for (int i = 0; i < ACTS; i++)
 		if (i ? b : a)
 			act_end(&c.ts->acts[i], c.ts, ret, c.ts->slept[i]);
+	return 0;
+}
+
+/* Calls that move bytes through descriptors, with all that there may be to it. */
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_io, struct pt_regs *regs, long ret)
+{
+	__u32 kind = kind_of(regs);
+
+	if (kind == KIND_splice || kind == KIND_tee || kind == KIND_sendfile)
+		return two_files(regs, kind, ret);
+	kind = one_file(regs, kind, ret);
+	if (kind == KIND_vm)
+		bpf_tail_call_static(ctx, &on_exit, KIND_vm);
+	if (kind == KIND_passed)
+		bpf_tail_call_static(ctx, &on_exit, KIND_passed);
 	return 0;
 }
 
@@ -402,6 +417,77 @@ int BPF_PROG(on_rare, struct pt_regs *regs, long ret)
 	}
 }
 
+/* Of these, moving bytes changes no more than a count and a fill. */
+#define MECHS_PLAIN                                                                              \
+	(1U << MECH_PIPE | 1U << MECH_FIFO | 1U << MECH_UNIX | 1U << MECH_TCP | 1U << MECH_UDP | \
+	 1U << MECH_PTY)
+
+static __always_inline bool mech_is_plain(__u32 mech)
+{
+	return MECHS_PLAIN >> (mech & 31) & 1;
+}
+
+/* Nothing but bytes to or from whoever is at the other end. */
+static __always_inline bool is_plain(struct pt_regs *regs, __u32 kind)
+{
+	switch (kind) {
+	case KIND_sendto:
+		return !call_arg(regs, 4) && !(call_arg(regs, 3) & ~MSG_NOSIGNAL);
+	case KIND_recvfrom:
+		return !call_arg(regs, 3);
+	default:
+		return true;
+	}
+}
+
+/*
+ * The common case: bytes moved by a call that did not sleep, through a descriptor that the thread has
+ * used before, on a channel of which nothing but the fill is noted. True: that is all. False: on_io
+ * looks at the call from its beginning.
+ */
+static __always_inline bool plain_move(struct pt_regs *regs, __u32 kind, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u32 fd = call_arg(regs, 0), edge, chan;
+	__u64 file = file_of(task, fd);
+	struct task_state *ts;
+	struct fd_cache *cache;
+	struct act a = {};
+	struct edge_row *e;
+	struct chan_row *c;
+
+	if (!may_be_channel(file))
+		return true;
+	ts = state_of(task);
+	if (!ts || call_is_compat(task))
+		return true;
+	cache = &ts->cache[fd % FD_CACHE];
+	if (!file || cache->file != file || cache->ident != file_ident(file) ||
+	    ts->call == call_id(regs) || !is_plain(regs, kind))
+		return false;
+	a.role = kind == KIND_write || kind == KIND_sendto ? ROLE_WRITE : ROLE_READ;
+	edge = a.role == ROLE_READ ? cache->edge[ROLE_READ] : cache->edge[ROLE_WRITE];
+	chan = a.role == ROLE_READ ? cache->chan[ROLE_READ] : cache->chan[ROLE_WRITE];
+	if (edge == NOT_WATCHED)
+		return true;
+	e = edge_at(edge - 1);
+	c = chan_at(chan - 1);
+	if (!edge || !e || !c || !mech_is_plain(c->key.mech) || *(volatile __u32 *)&c->ledger)
+		return false;
+	a.edge = edge;
+	a.file = file;
+	if (PEEK(struct file, file, f_flags) & O_NONBLOCK)
+		a.flags = ACT_NONBLOCK;
+	ts->seen++;
+	ts->call = 0;
+	act_count(&a, e, ret, 0);
+	if (act_is_unix(&a, c, ret))
+		unix_moved(chan - 1, edge - 1, file, a.role, ret);
+	else if (ret > 0 && c->key.mech <= MECH_FIFO && pipe_moved(c, e, file, a.role))
+		chan_note_fill(chan - 1, file);
+	return true;
+}
+
 /* Every system call of every process comes here: what is no channel's must end early. */
 SEC("tp_btf/sys_exit")
 int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
@@ -414,27 +500,21 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	case KIND_read:
 	case KIND_write:
 	case KIND_sendto:
-	case KIND_sendmsg:
 	case KIND_recvfrom:
+		if (plain_move(regs, kind, ret))
+			return 0;
+		/* fallthrough */
+	case KIND_sendmsg:
 	case KIND_recvmsg:
 	case KIND_preadv2:
 	case KIND_pwritev2:
 	case KIND_vmsplice:
 	case KIND_pread:
 	case KIND_pwrite:
-		switch (one_file(regs, kind, ret)) {
-		case KIND_vm:
-			bpf_tail_call_static(ctx, &on_exit, KIND_vm);
-			break;
-		case KIND_passed:
-			bpf_tail_call_static(ctx, &on_exit, KIND_passed);
-			break;
-		}
-		return 0;
 	case KIND_splice:
 	case KIND_tee:
 	case KIND_sendfile:
-		bpf_tail_call_static(ctx, &on_exit, KIND_two);
+		bpf_tail_call_static(ctx, &on_exit, KIND_io);
 		return 0;
 	case KIND_mmap:
 		if (!mmap_is_shared(regs) && !any_late_touches())
