@@ -447,6 +447,13 @@ static __always_inline void call_wakes(struct task_state *ts, __u64 now)
 		e->max_blocked_ns = ts->slept[i];
 }
 
+/* It runs, or has run for the last time. Not every kernel tells of every switch: see call_begin(). */
+static __always_inline void call_runs(struct task_state *ts)
+{
+	if (ts->slept_since)
+		call_wakes(ts, bpf_ktime_get_ns());
+}
+
 /* It will not run again. Only now is it over: as it exits, its parent is sent a signal. */
 static __noinline int task_gone(struct task_struct *task)
 {
@@ -456,6 +463,7 @@ static __noinline int task_gone(struct task_struct *task)
 
 	if (!ts)
 		return 0;
+	call_runs(ts);
 	t = bpf_map_lookup_elem(&tasks, &ts->task);
 	p = proc_at(ts->proc);
 	if (p && p->id == ts->proc_id && p->flags & PROC_DEAD)

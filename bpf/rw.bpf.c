@@ -35,7 +35,10 @@ static __always_inline bool call_begin(struct call *c, struct pt_regs *regs)
 	c->a = &c->ts->acts[0];
 	c->b = &c->ts->acts[1];
 	c->noted = c->ts->call == call_id(regs);
-	if (!c->noted)
+	/* Who returns from a call does not sleep in it, even if nobody told that it came onto a CPU. */
+	if (c->noted)
+		call_runs(c->ts);
+	else
 		c->ts->slept[0] = c->ts->slept[1] = 0;
 	return true;
 }
