@@ -18,7 +18,6 @@
 struct user {
 	int chan;
 	const char *name;
-	proc_fn fn;
 };
 
 static void unrelated_writer(void *arg)
@@ -43,22 +42,13 @@ static void unrelated_reader(void *arg)
 	end__close(&e);
 }
 
-/* The first fork starts a session and is gone before its child does anything. */
-static void detach(void *arg)
-{
-	struct user *u = arg;
-
-	die_if(setsid() < 0, "setsid: %s", strerror(errno));
-	proc__spawn(u->name, u->fn, u);
-}
-
 static void run_unrelated(void)
 {
 	int chan = fifo__make("f0", arg_str("file"));
-	struct user w = { chan, "w0", unrelated_writer }, r = { chan, "r0", unrelated_reader };
+	struct user u = { .chan = chan };
 
-	proc__wait(proc__spawn("launch-w", detach, &w));
-	proc__wait(proc__spawn("launch-r", detach, &r));
+	proc__orphan("w0", unrelated_writer, &u);
+	proc__orphan("r0", unrelated_reader, &u);
 	turn__pass(0);
 }
 

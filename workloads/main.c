@@ -29,6 +29,9 @@ extern const struct factory unix_dgram_factories[], unix_pass_factories[];
 extern const struct factory unix_fds_factories[], vm_fds_factories[];
 extern const struct factory tcp_factories[], tcp_many_factories[], udp_factories[];
 extern const struct factory udp_many_factories[], tcp_ways_factories[];
+extern const struct factory tcp_life_factories[];
+extern const struct factory inet_text_factories[];
+extern const struct factory unix_text_factories[];
 extern const struct factory signal_factories[], signal_life_factories[];
 extern const struct factory vm_factories[], vm_trace_factories[], vm_fault_factories[];
 extern const struct factory eventfd_factories[], pty_factories[], netlink_factories[];
@@ -61,8 +64,11 @@ const struct factory *const factory_tables[] = {
 	unix_pass_factories,
 	unix_fds_factories,
 	vm_fds_factories,
+	unix_text_factories,
 	tcp_many_factories,
 	tcp_ways_factories,
+	tcp_life_factories,
+	inet_text_factories,
 	udp_factories,
 	udp_many_factories,
 	signal_factories,

@@ -315,6 +315,27 @@ int proc__spawnf(proc_fn fn, void *arg, const char *fmt, ...)
 	return proc__spawn(name, fn, arg);
 }
 
+struct orphan {
+	const char *name;
+	proc_fn fn;
+	void *arg;
+};
+
+static void leave_orphan(void *arg)
+{
+	struct orphan *o = arg;
+
+	die_if(setsid() < 0, "setsid: %s", strerror(errno));
+	proc__spawn(o->name, o->fn, o->arg);
+}
+
+void proc__orphan(const char *name, proc_fn fn, void *arg)
+{
+	struct orphan o = { name, fn, arg };
+
+	proc__wait(proc__spawnf(leave_orphan, &o, "launch-%s", name));
+}
+
 /* Run the factory's stage in a fresh image of this program, in the same process and slot. */
 void proc__exec_self(const char *arg)
 {

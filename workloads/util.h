@@ -62,6 +62,8 @@ typedef void (*proc_fn)(void *arg);
 int proc__slot(const char *name, int parent);
 int proc__spawn(const char *name, proc_fn fn, void *arg);
 int proc__spawnf(proc_fn fn, void *arg, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Its parent has started a session of its own and is gone: nobody here is related to it. */
+void proc__orphan(const char *name, proc_fn fn, void *arg);
 void proc__enter(int slot);
 void proc__enter_unlisted(const char *name); /* where only totals are facts */
 void proc__exec_self(const char *arg) __attribute__((noreturn));

@@ -15,6 +15,13 @@ VARIANTS = {
                     "clients=20 workers=8 conns=10"],
     "tcp-two-ns": ["", "bytes=2000"],
     "tcp-ways": ["", "put=sendfile", "put=splice family=v6", "put=zerocopy peeks=0"],
+    "tcp-daytime": ["", "family=v6 clients=10"],
+    "tcp-orphans": ["", "family=mapped"],
+    "tcp-fastopen": ["", "family=v6 count=2"],
+    "tcp-self": [""],
+    "tcp-unaccepted": ["", "family=v6"],
+    "tcp-urgent": ["", "inline=1"],
+    "tcp-fan-out": ["", "servers=20"],
 }
 
 register("tcp-", VARIANTS)

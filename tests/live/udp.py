@@ -12,6 +12,9 @@ VARIANTS = {
     "udp-chat": ["", "senders=3", "broadcast=1", "members=20 rounds=3"],
     "udp-reuseport": ["", "workers=2"],
     "udp-two-ns": [""],
+    "udp-daytime": ["", "family=v6 clients=10"],
+    "udp-orphans": ["", "family=dual"],
+    "udp-fan-out": ["", "family=v6 receivers=10"],
 }
 
 register("udp-", VARIANTS)
