@@ -253,6 +253,53 @@ static void run_fan_out(void)
 	}
 }
 
+/* ---- many senders, and processes that share the mailbox ---- */
+
+static void one_sender(void *arg)
+{
+	struct job *job = arg;
+	char tag = job->index;
+	struct end out;
+
+	end__init(&out, socket(job->at[0].sa.sa_family, SOCK_DGRAM, 0), job->box[0].chan);
+	end__close(&job->box[0]);
+	for (uint64_t i = 0; i < arg_num("count"); i++) {
+		die_if(x_sendto(&out, &tag, 1, 0, &job->at[0].sa, addr__len(&job->at[0])) != 1,
+		       "send: %s", strerror(errno));
+		/* Never so many that there is no room. */
+		turn__await(1, i > 20 ? i - 20 : 0);
+	}
+}
+
+static void one_receiver(void *arg)
+{
+	uint64_t senders = arg_num("senders"), from[64] = { 0 };
+	struct job *job = arg;
+	char tag;
+
+	while (turn__take(0) < senders * arg_num("count")) {
+		die_if(x_recv(&job->box[0], &tag, 1, 0) != 1, "receive: %s", strerror(errno));
+		from[tag % 64]++;
+		turn__pass(1);
+	}
+	for (uint64_t i = 0; i < senders; i++)
+		if (from[i])
+			flow__add(1 + i, self, job->box[0].chan, from[i],
+				  senders > 1 && arg_num("readers") > 1);
+}
+
+static void run_udp_many(void)
+{
+	struct job job;
+
+	job__box(&job, 0);
+	for (job.index = 0; job.index < (int)arg_num("senders"); job.index++)
+		proc__spawnf(one_sender, &job, "w%d", job.index);
+	for (job.index = 0; job.index < (int)arg_num("readers"); job.index++)
+		proc__spawnf(one_receiver, &job, "r%d", job.index);
+	close(job.box[0].fd);
+}
+
 #define CLIENTS_PARAM NUM_PARAM("clients", "3", 1, 100, "processes that ask")
 
 const struct factory inet_text_factories[] = {
@@ -291,6 +338,17 @@ const struct factory inet_text_factories[] = {
 		},
 		.selftest = "count=2;family=v6",
 		.run = run_fan_out,
+	}, {
+		.name = "udp-many-many",
+		.help = "several processes send to a mailbox that several others share",
+		.params = {
+			COMMON_PARAMS, FAMILY_PARAM,
+			NUM_PARAM("senders", "3", 1, 8, "processes"),
+			NUM_PARAM("readers", "3", 1, 8, "processes"),
+			NUM_PARAM("count", "20", 1, 1 << 20, "datagrams of each"),
+		},
+		.selftest = "count=5;senders=1;readers=1 family=v6",
+		.run = run_udp_many,
 	},
 	{ .name = NULL }
 };

@@ -140,6 +140,55 @@ static void run_orphans(void)
 	turn__pass(0);
 }
 
+/* ---- several processes at both ends: the messages say whose they are ---- */
+
+static void one_writer(void *arg)
+{
+	struct job *job = arg;
+	size_t size = arg_num("size");
+	char *buf = xmalloc(size);
+
+	link__close(&job->pair[1]);
+	memset(buf, job->index, size);
+	for (uint64_t i = 0; i < arg_num("count"); i++)
+		exact__write(&job->pair[0].out, buf, size);
+	free(buf);
+}
+
+static void one_reader(void *arg)
+{
+	uint64_t writers = arg_num("writers"), from[64] = { 0 };
+	size_t size = arg_num("size");
+	char *buf = xmalloc(size);
+	struct job *job = arg;
+
+	link__close(&job->pair[0]);
+	/* Tickets, so that as many are asked for as there are. */
+	while (turn__take(0) < writers * arg_num("count")) {
+		die_if(x_read(&job->pair[1].in, buf, size) != (ssize_t)size, "a part of a message");
+		from[(unsigned char)buf[0] % 64] += size;
+	}
+	for (uint64_t i = 0; i < writers; i++)
+		if (from[i])
+			flow__add(1 + i, self, job->pair[1].in.chan, from[i],
+				  writers > 1 && arg_num("readers") > 1);
+	free(buf);
+}
+
+static void run_many(void)
+{
+	struct link l[2];
+	struct job job = { .pair = l };
+
+	unix__pair("c0", unix__type(), l);
+	for (job.index = 0; job.index < (int)arg_num("writers"); job.index++)
+		proc__spawnf(one_writer, &job, "w%d", job.index);
+	for (job.index = 0; job.index < (int)arg_num("readers"); job.index++)
+		proc__spawnf(one_reader, &job, "r%d", job.index);
+	link__close(&l[0]);
+	link__close(&l[1]);
+}
+
 #define CONNECTED "stream|seqpacket"
 
 const struct factory unix_text_factories[] = {
@@ -168,6 +217,18 @@ const struct factory unix_text_factories[] = {
 		.params = { COMMON_PARAMS, NAME_PARAM, TYPE_PARAM(CONNECTED), ECHO_PARAMS },
 		.selftest = "rounds=2;name=abstract",
 		.run = run_orphans,
+	}, {
+		.name = "unix-many-many",
+		.help = "several processes write at one end of a pair, several read at the other",
+		.params = {
+			COMMON_PARAMS, TYPE_PARAM("stream|seqpacket|dgram"),
+			NUM_PARAM("writers", "3", 1, 64, "processes"),
+			NUM_PARAM("readers", "3", 1, 64, "processes"),
+			NUM_PARAM("count", "50", 1, 1 << 20, "messages of each"),
+			NUM_PARAM("size", "300", 1, 4096, "bytes of each"),
+		},
+		.selftest = "count=5;type=dgram writers=1;type=seqpacket readers=1",
+		.run = run_many,
 	},
 	{ .name = NULL }
 };

@@ -12,6 +12,7 @@ VARIANTS = {
     "udp-chat": ["", "senders=3", "broadcast=1", "members=20 rounds=3"],
     "udp-reuseport": ["", "workers=2"],
     "udp-two-ns": [""],
+    "udp-many-many": ["", "senders=1", "readers=1 family=v6"],
     "udp-daytime": ["", "family=v6 clients=10"],
     "udp-orphans": ["", "family=dual"],
     "udp-fan-out": ["", "family=v6 receivers=10"],

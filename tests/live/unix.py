@@ -36,6 +36,8 @@ VARIANTS = {
     "unix-cut": ["", "room=1000 left=0", "room=0"],
     "unix-credentials": ["type=%s explicit=%d" % (kind, explicit) for kind in TYPES
                          for explicit in (0, 1)] + ["put=sendmmsg"],
+    "unix-many-many": ["type=" + kind for kind in TYPES] + [
+        "writers=1", "readers=1 type=seqpacket"],
     "unix-daytime": ["", "type=seqpacket name=abstract clients=10"],
     "unix-rendezvous": ["type=" + kind for kind in TYPES],
     "unix-orphans": ["", "type=seqpacket name=abstract"],
