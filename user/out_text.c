@@ -12,7 +12,6 @@
 #include "human.h"
 #include "mech.h"
 #include "out.h"
-#include "quiet.h"
 #include "table.h"
 #include "util.h"
 #include "words.h"
@@ -172,28 +171,14 @@ static void find_terminal(struct priv *p, FILE *f)
 static const struct reduce_opts *reduce(const struct out *o)
 {
 	static const struct reduce_opts opts = { .max_nodes = SIZE_MAX };
-	/* Nothing is put together, but what is not shown is left out. */
-	static const struct reduce_opts all = { .max_nodes = SIZE_MAX, .merge_above = SIZE_MAX };
-	struct quiet q = quiet__find(o->g);
 
-	free(q.chan);
-	if (isatty(fileno(o->f)) && o->g->nr_flows + o->g->nr_chans > MANY)
-		return &opts;
-	return q.nr_chans ? &all : NULL;
-}
-
-static void put_count(struct out *o, uint64_t n, const char *one, const char *many)
-{
-	char text[HUMAN_LEN];
-
-	fprintf(o->f, "%s %s, ", human__count(text, n), n == 1 ? one : many);
+	return isatty(fileno(o->f)) && o->g->nr_flows + o->g->nr_chans > MANY ? &opts : NULL;
 }
 
 static void put_header(struct out *o)
 {
 	const struct graph *g = o->whole ? o->whole : o->g;
 	const struct gmeta *m = &g->meta;
-	const struct quiet q = quiet__find(g);
 	struct priv *p = o->priv;
 	char a[HUMAN_LEN], b[HUMAN_LEN];
 	char *command = meta__command(m);
@@ -213,11 +198,10 @@ static void put_header(struct out *o)
 		escape__text(o->f, *filter);
 		fputs(filter[1] ? "" : "\n", o->f);
 	}
-	put_count(o, g->nr_procs, "process", "processes");
-	put_count(o, g->nr_chans - q.nr_chans, "channel", "channels");
-	put_count(o, g->nr_flows - q.nr_flows, "flow", "flows");
-	fprintf(o->f, "%s\n", human__exact(b, p->bytes));
-	free(q.chan);
+	fprintf(o->f, "%s process%s, ", human__count(a, g->nr_procs), g->nr_procs == 1 ? "" : "es");
+	fprintf(o->f, "%s channel%s, ", human__count(a, g->nr_chans), g->nr_chans == 1 ? "" : "s");
+	fprintf(o->f, "%s flow%s, %s\n", human__count(a, g->nr_flows), g->nr_flows == 1 ? "" : "s",
+		human__exact(b, p->bytes));
 }
 
 static int begin(struct out *o)

@@ -8,7 +8,6 @@
 #include "classes.h"
 #include "map.h"
 #include "mech.h"
-#include "quiet.h"
 #include "reduce.h"
 #include "util.h"
 
@@ -41,7 +40,6 @@ struct ctx {
 	struct gproc *other_proc;
 	struct gchan *other_chan[256]; /* by mechanism */
 	struct map edges, flows;
-	struct quiet quiet;
 };
 
 static uint32_t chan_class(const struct ctx *x, const struct gchan *c)
@@ -79,10 +77,7 @@ static int alloc_ctx(struct ctx *x)
 	x->kept = calloc(n, sizeof(*x->kept));
 	x->proc_of = calloc(n, sizeof(*x->proc_of));
 	x->chan_of = calloc(n, sizeof(*x->chan_of));
-	x->quiet = quiet__find(x->from);
-	return x->quiet.chan && x->class && x->bytes && x->kept && x->proc_of && x->chan_of
-		       ? 0
-		       : -ENOMEM;
+	return x->class && x->bytes && x->kept && x->proc_of && x->chan_of ? 0 : -ENOMEM;
 }
 
 static void free_ctx(struct ctx *x)
@@ -92,7 +87,6 @@ static void free_ctx(struct ctx *x)
 	free(x->kept);
 	free(x->proc_of);
 	free(x->chan_of);
-	free(x->quiet.chan);
 	map__free(&x->edges);
 	map__free(&x->flows);
 }
@@ -396,22 +390,19 @@ static bool any_other(const struct ctx *x)
 
 static int add_note(struct ctx *x)
 {
-	const size_t all = x->from->nr_procs + x->from->nr_chans - x->quiet.nr_chans;
+	const size_t all = x->from->nr_procs + x->from->nr_chans;
 	struct view *v = x->to;
 	const size_t shown = v->g.nr_procs + v->g.nr_chans;
-	static char quiet[] = "not shown: SIGCHLD of children (-m signal shows it)";
 	char outside[64] = "";
 	size_t n = 0;
 
 	while (x->from->meta.notes && x->from->meta.notes[n])
 		n++;
-	v->g.meta.notes = calloc(n + 3, sizeof(*v->g.meta.notes));
+	v->g.meta.notes = calloc(n + 2, sizeof(*v->g.meta.notes));
 	if (!v->g.meta.notes)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++)
 		v->g.meta.notes[i] = x->from->meta.notes[i];
-	if (x->quiet.nr_chans)
-		v->g.meta.notes[n++] = quiet;
 	if (shown == all && !any_other(x))
 		return 0;
 	if (any_other(x))
@@ -440,23 +431,23 @@ static int fill(struct ctx *x)
 		put_proc(x, g->procs[i]);
 	link_parents(x);
 	for (size_t i = 0; !err && i < g->nr_chans; i++)
-		err = x->quiet.chan[i] ? 0 : put_chan(x, g->chans[i]);
+		err = put_chan(x, g->chans[i]);
 	if (g->outside) {
 		v->outside = *g->outside;
 		v->outside.index = v->g.nr_procs;
 		v->g.outside = &v->outside;
 	}
 	for (size_t i = 0; !err && i < g->nr_edges; i++)
-		err = x->quiet.chan[g->edges[i]->chan->index] ? 0 : put_edge(x, g->edges[i]);
+		err = put_edge(x, g->edges[i]);
 	for (size_t i = 0; !err && i < g->nr_flows; i++)
-		err = x->quiet.chan[g->flows[i]->chan->index] ? 0 : put_flow(x, g->flows[i]);
+		err = put_flow(x, g->flows[i]);
 	return err;
 }
 
 struct graph *reduce__for_drawing(const struct graph *g, const struct reduce_opts *opts)
 {
 	struct ctx x = { .from = g, .opts = opts };
-	bool big;
+	bool big = g->nr_procs + g->nr_chans > opts->merge_above;
 	int err;
 
 	x.to = calloc(1, sizeof(*x.to));
@@ -465,7 +456,6 @@ struct graph *reduce__for_drawing(const struct graph *g, const struct reduce_opt
 	err = alloc_view(&x);
 	if (!err)
 		err = alloc_ctx(&x);
-	big = g->nr_procs + g->nr_chans - x.quiet.nr_chans > opts->merge_above;
 	if (!err)
 		err = choose_classes(&x, big);
 	if (!err) {
