@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Signals: every workload against its facts."""
 from facts import register
+from lib import check, check_equal, read_text, test, Graph
 
 VARIANTS = {
     "signal-kill": ["", "how=tkill", "how=tgkill take=wait", "how=queue sig=rt", "how=tgqueue",
@@ -23,3 +24,22 @@ VARIANTS = {
 
 
 register("signal-", VARIANTS)
+
+
+@test("SIGCHLD of children is in JSON; it is drawn only if signals were asked for")
+def not_drawn(t):
+    children, itself = "/bin/echo a | cat > /dev/null", "; kill -CHLD $$; true"
+    cases = [((), children, False), (("-m", "signal"), children, True),
+             ((), children + itself, True)]
+    for i, (options, script, drawn) in enumerate(cases):
+        names = [t.path("x%d%s" % (i, suffix)) for suffix in (".json", ".dot", ".txt")]
+        child = t.tracer(list(options) + [w for name in names for w in ("-o", name)],
+                         ["/bin/sh", "-c", script + "; true"])
+        child.wait(20)
+        graph = Graph.load(names[0])
+        name = "SIGCHLD to %d" % graph.by_comm("sh")[0]["pid"]
+        check(name in [c["name"] for c in graph.chans.values()], "not in JSON")
+        for path in names[1:]:
+            text = read_text(path)
+            check_equal(name in text, drawn, "%s is in %s" % (name, path[-4:]))
+            check_equal("not shown: SIGCHLD" in text, not drawn, "is it said in " + path[-4:])
