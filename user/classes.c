@@ -103,11 +103,12 @@ static size_t number(struct ctx *x, uint32_t *class,
 	return x->nr ? n + 1 : 0;
 }
 
-static size_t split(struct ctx *x, uint32_t *class)
+/* The nodes before from stay as they are. */
+static size_t split(struct ctx *x, uint32_t *class, size_t from)
 {
 	for (size_t i = 0; i < x->nr; i++) {
 		uint64_t *mine = x->pool + x->first[i];
-		size_t n = x->first[i + 1] - x->first[i], kept = 0;
+		size_t n = i < from ? 0 : x->first[i + 1] - x->first[i], kept = 0;
 
 		for (size_t j = 0; j < n; j++) {
 			uint64_t end = x->ends[x->first[i] + j];
@@ -148,7 +149,7 @@ static void join(struct ctx *x)
 	at[0] = 0;
 }
 
-int classes__find(const struct graph *g, uint32_t *class, size_t *nr)
+int classes__find(const struct graph *g, uint32_t *class, size_t *nr, bool coarse)
 {
 	struct ctx x = { .g = g, .nr = g->nr_procs + g->nr_chans };
 	size_t before = 0;
@@ -163,9 +164,11 @@ int classes__find(const struct graph *g, uint32_t *class, size_t *nr)
 		goto out;
 	join(&x);
 	*nr = number(&x, class, compare_alone);
-	for (int i = 0; i < ROUNDS_MAX && *nr != before; i++) {
+	if (coarse)
+		*nr = split(&x, class, g->nr_procs);
+	for (int i = 0; !coarse && i < ROUNDS_MAX && *nr != before; i++) {
 		before = *nr;
-		*nr = split(&x, class);
+		*nr = split(&x, class, 0);
 	}
 	err = 0;
 out:

@@ -140,8 +140,9 @@ static const struct mech_desc mechs[MECH_MAX] = {
 		.is_signal = true,
 		.of_process = true,
 		.display = "signal:[%llu]",
-		.color = "#f0e442",
-		.color_name = "yellow",
+		/* Theirs is too pale on white. */
+		.color = "#a89a00",
+		.color_name = "dark yellow",
 		.style = "dashed",
 	},
 	[MECH_EVENTFD] = {

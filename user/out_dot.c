@@ -262,8 +262,8 @@ static int put_chan_node(FILE *f, const struct gchan *c)
 	if (m->in_ipcns && c->row.sysv_key)
 		fprintf(f, "\\nkey 0x%08x", (uint32_t)c->row.sysv_key);
 	fprintf(f,
-		"\" shape=ellipse style=\"filled,%s\" fillcolor=white color=\"%s\" fontcolor=\"%s\"",
-		m->style, m->color, m->color);
+		"\" shape=ellipse style=\"filled,%s\" fillcolor=white color=\"%s\"",
+		m->style, m->color);
 	fprintf(f, " fontsize=8 id=\"%s\" class=\"channel %s\" kind=channel", c->id, m->name);
 	put_attr(f, "mechanism", m->name);
 	put_attr(f, "name", c->name);

@@ -170,9 +170,10 @@ static void find_terminal(struct priv *p, FILE *f)
 
 static const struct reduce_opts *reduce(const struct out *o)
 {
-	static const struct reduce_opts opts = { .max_nodes = SIZE_MAX };
+	static const struct reduce_opts few = { .max_nodes = SIZE_MAX };
+	static const struct reduce_opts all = { .merge_above = SIZE_MAX, .max_nodes = SIZE_MAX };
 
-	return isatty(fileno(o->f)) && o->g->nr_flows + o->g->nr_chans > MANY ? &opts : NULL;
+	return isatty(fileno(o->f)) && o->g->nr_flows + o->g->nr_chans > MANY ? &few : &all;
 }
 
 static void put_header(struct out *o)

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "classes.h"
+#include "human.h"
 #include "map.h"
 #include "mech.h"
+#include "quiet.h"
 #include "reduce.h"
 #include "util.h"
+#include "weigh.h"
 
 struct view {
 	struct graph g; /* first: this is what the caller has */
@@ -19,7 +23,7 @@ struct view {
 	struct gflow *flows;
 	struct gproc outside;
 	char **names; /* of "other" channels */
-	char *note;
+	char *notes[2]; /* our own */
 	uint64_t **
 		errors; /* of edges that were put together, by their index; NULL: the first one's */
 	size_t nr_names;
@@ -27,14 +31,16 @@ struct view {
 
 /* Where each node of the original goes. */
 struct ctx {
-	const struct graph *from;
+	const struct graph *from; /* without edges and flows of what is quiet */
+	struct graph heard;
+	struct quiet quiet;
 	const struct reduce_opts *opts;
 	struct view *to;
 	uint32_t *class; /* processes, then channels */
 	size_t nr_classes;
-	uint64_t *bytes; /* by class */
-	uint64_t total, shown;
-	bool *kept; /* by class */
+	struct weights weights;
+	uint64_t total, shown; /* bytes */
+	bool *kept, *live; /* by class; live: it has nodes that are not quiet */
 	struct gproc **proc_of; /* by class */
 	struct gchan **chan_of;
 	struct gproc *other_proc;
@@ -73,55 +79,101 @@ static int alloc_ctx(struct ctx *x)
 	size_t n = x->from->nr_procs + x->from->nr_chans + 1;
 
 	x->class = calloc(n, sizeof(*x->class));
-	x->bytes = calloc(n, sizeof(*x->bytes));
 	x->kept = calloc(n, sizeof(*x->kept));
+	x->live = calloc(n, sizeof(*x->live));
 	x->proc_of = calloc(n, sizeof(*x->proc_of));
 	x->chan_of = calloc(n, sizeof(*x->chan_of));
-	return x->class && x->bytes && x->kept && x->proc_of && x->chan_of ? 0 : -ENOMEM;
+	return x->class && x->kept && x->live && x->proc_of && x->chan_of ? 0 : -ENOMEM;
 }
 
 static void free_ctx(struct ctx *x)
 {
 	free(x->class);
-	free(x->bytes);
 	free(x->kept);
+	free(x->live);
 	free(x->proc_of);
 	free(x->chan_of);
+	free(x->heard.edges);
+	free(x->heard.flows);
+	quiet__free(&x->quiet);
+	weigh__free(&x->weights);
 	map__free(&x->edges);
 	map__free(&x->flows);
 }
 
-/* Which classes there are: one for each node if they need not be put together. */
-static int choose_classes(struct ctx *x, bool big)
+/* The graph without what is quiet; its nodes have the indices that they had. */
+static int hear(struct ctx *x, const struct graph *g)
 {
-	size_t n = x->from->nr_procs + x->from->nr_chans;
+	struct graph *h = &x->heard;
 
-	if (big)
-		return classes__find(x->from, x->class, &x->nr_classes);
-	for (size_t i = 0; i < n; i++)
-		x->class[i] = i;
-	x->nr_classes = n;
+	*h = *g;
+	h->nr_edges = h->nr_flows = 0;
+	h->edges = calloc(g->nr_edges + 1, sizeof(*h->edges));
+	h->flows = calloc(g->nr_flows + 1, sizeof(*h->flows));
+	if (!h->edges || !h->flows || quiet__find(&x->quiet, g))
+		return -ENOMEM;
+	for (size_t i = 0; i < g->nr_edges; i++)
+		if (!x->quiet.chans[g->edges[i]->chan->index])
+			h->edges[h->nr_edges++] = g->edges[i];
+	for (size_t i = 0; i < g->nr_flows; i++)
+		if (!x->quiet.chans[g->flows[i]->chan->index])
+			h->flows[h->nr_flows++] = g->flows[i];
 	return 0;
 }
 
-static void weigh(struct ctx *x)
+static bool is_quiet(const struct ctx *x, size_t node)
 {
-	for (size_t i = 0; i < x->from->nr_edges; i++) {
-		const struct gedge *e = x->from->edges[i];
+	return node < x->from->nr_procs ? x->quiet.procs[node]
+					: x->quiet.chans[node - x->from->nr_procs];
+}
 
-		x->bytes[x->class[e->proc->index]] += e->bytes;
-		x->bytes[chan_class(x, e->chan)] += e->bytes;
-		x->total += e->bytes;
+static size_t count_live(struct ctx *x)
+{
+	size_t n = 0;
+
+	memset(x->live, 0, x->nr_classes * sizeof(*x->live));
+	for (size_t i = 0; i < x->from->nr_procs + x->from->nr_chans; i++) {
+		if (is_quiet(x, i))
+			continue;
+		n += !x->live[x->class[i]];
+		x->live[x->class[i]] = true;
 	}
+	return n;
+}
+
+/*
+ * Which classes there are: one for each node if they need not be put together. Where those that are
+ * alike are too many still, programs that are the same are alike enough.
+ */
+static int choose_classes(struct ctx *x)
+{
+	size_t n = x->from->nr_procs + x->from->nr_chans;
+	int err = 0;
+
+	for (size_t i = 0; i < n; i++)
+		x->class[i] = i;
+	x->nr_classes = n;
+	if (count_live(x) > x->opts->merge_above)
+		err = classes__find(x->from, x->class, &x->nr_classes, false);
+	if (!err && count_live(x) > x->opts->max_nodes)
+		err = classes__find(x->from, x->class, &x->nr_classes, true);
+	return err;
+}
+
+static int weigh(struct ctx *x)
+{
+	for (size_t i = 0; i < x->from->nr_edges; i++)
+		x->total += x->from->edges[i]->bytes;
+	return weigh__classes(&x->weights, x->from, x->class, x->nr_classes);
 }
 
 static int compare_weights(const void *a, const void *b, void *arg)
 {
-	const uint64_t *bytes = ((const struct ctx *)arg)->bytes;
+	const double *part = ((const struct ctx *)arg)->weights.part;
 	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
 
-	if (bytes[x] != bytes[y])
-		return bytes[x] > bytes[y] ? -1 : 1;
+	if (part[x] != part[y])
+		return part[x] > part[y] ? -1 : 1;
 	return x < y ? -1 : x > y;
 }
 
@@ -129,18 +181,19 @@ static int compare_weights(const void *a, const void *b, void *arg)
 static int choose_kept(struct ctx *x)
 {
 	uint32_t *order = calloc(x->nr_classes + 1, sizeof(*order));
-	size_t room = x->opts->max_nodes;
-	double least = x->opts->node_fraction * x->total;
+	size_t room = x->opts->max_nodes, nr = 0;
+	double least = x->opts->node_fraction;
 
 	if (!order)
 		return -ENOMEM;
-	if (x->nr_classes <= room)
+	if (count_live(x) <= room)
 		least = 0;
 	for (size_t i = 0; i < x->nr_classes; i++)
-		order[i] = i;
-	qsort_r(order, x->nr_classes, sizeof(*order), compare_weights, x);
-	for (size_t i = 0; i < x->nr_classes; i++)
-		x->kept[order[i]] = i < room && x->bytes[order[i]] >= least;
+		if (x->live[i])
+			order[nr++] = i;
+	qsort_r(order, nr, sizeof(*order), compare_weights, x);
+	for (size_t i = 0; i < nr; i++)
+		x->kept[order[i]] = i < room && x->weights.part[order[i]] >= least;
 	free(order);
 	return 0;
 }
@@ -310,7 +363,7 @@ static void add_edge(struct gedge *a, const struct gedge *b)
 static struct gproc *drawn_from(struct ctx *x, const struct gedge *e)
 {
 	struct gproc *p = end_of(x, e->proc);
-	bool thin = e->bytes < x->opts->edge_fraction * x->total;
+	bool thin = weigh__edge(&x->weights, e) < x->opts->edge_fraction;
 
 	return x->other_proc && thin && p->count == 1 ? x->other_proc : p;
 }
@@ -388,33 +441,53 @@ static bool any_other(const struct ctx *x)
 	return x->other_proc;
 }
 
-static int add_note(struct ctx *x)
+static int add_note(struct ctx *x, size_t nr, const char *fmt, ...)
 {
-	const size_t all = x->from->nr_procs + x->from->nr_chans;
+	char **note = x->to->notes[0] ? &x->to->notes[1] : &x->to->notes[0];
+	va_list ap;
+	int len;
+
+	va_start(ap, fmt);
+	len = vasprintf(note, fmt, ap);
+	va_end(ap);
+	if (len < 0) {
+		*note = NULL;
+		return -ENOMEM;
+	}
+	while (x->to->g.meta.notes[nr])
+		nr++;
+	x->to->g.meta.notes[nr] = *note;
+	return 0;
+}
+
+/* What is shown of what. */
+static int add_notes(struct ctx *x)
+{
 	struct view *v = x->to;
 	const size_t shown = v->g.nr_procs + v->g.nr_chans;
-	char outside[64] = "";
-	size_t n = 0;
+	char outside[64] = "", number[HUMAN_LEN];
+	size_t n = 0, all = 0;
+	int err = 0;
 
 	while (x->from->meta.notes && x->from->meta.notes[n])
 		n++;
-	v->g.meta.notes = calloc(n + 2, sizeof(*v->g.meta.notes));
+	v->g.meta.notes = calloc(n + 3, sizeof(*v->g.meta.notes));
 	if (!v->g.meta.notes)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++)
 		v->g.meta.notes[i] = x->from->meta.notes[i];
-	if (shown == all && !any_other(x))
-		return 0;
+	for (size_t i = 0; i < x->from->nr_procs + x->from->nr_chans; i++)
+		all += !is_quiet(x, i);
 	if (any_other(x))
 		snprintf(outside, sizeof(outside), ", %.1f %% of the bytes outside of 'other'",
 			 x->total ? 100.0 * x->shown / x->total : 100.0);
-	if (asprintf(&v->note, "shown: %zu of %zu nodes, like ones together%s", shown, all,
-		     outside) < 0) {
-		v->note = NULL;
-		return -ENOMEM;
-	}
-	v->g.meta.notes[n] = v->note;
-	return 0;
+	if (shown != all || any_other(x))
+		err = add_note(x, n, "shown: %zu of %zu nodes, like ones together%s", shown, all,
+			       outside);
+	if (!err && x->quiet.signals)
+		err = add_note(x, n, "not shown: %s SIGCHLD of children that ended",
+			       human__count(number, x->quiet.signals));
+	return err;
 }
 
 static int fill(struct ctx *x)
@@ -428,10 +501,12 @@ static int fill(struct ctx *x)
 	v->g.lost = g->lost;
 	v->g.has_lost = g->has_lost;
 	for (size_t i = 0; i < g->nr_procs; i++)
-		put_proc(x, g->procs[i]);
+		if (!x->quiet.procs[i])
+			put_proc(x, g->procs[i]);
 	link_parents(x);
 	for (size_t i = 0; !err && i < g->nr_chans; i++)
-		err = put_chan(x, g->chans[i]);
+		if (!x->quiet.chans[i])
+			err = put_chan(x, g->chans[i]);
 	if (g->outside) {
 		v->outside = *g->outside;
 		v->outside.index = v->g.nr_procs;
@@ -446,26 +521,28 @@ static int fill(struct ctx *x)
 
 struct graph *reduce__for_drawing(const struct graph *g, const struct reduce_opts *opts)
 {
-	struct ctx x = { .from = g, .opts = opts };
-	bool big = g->nr_procs + g->nr_chans > opts->merge_above;
+	struct ctx x = { .opts = opts };
 	int err;
 
 	x.to = calloc(1, sizeof(*x.to));
 	if (!x.to)
 		return NULL;
-	err = alloc_view(&x);
+	x.from = &x.heard;
+	err = hear(&x, g);
+	if (!err)
+		err = alloc_view(&x);
 	if (!err)
 		err = alloc_ctx(&x);
 	if (!err)
-		err = choose_classes(&x, big);
-	if (!err) {
-		weigh(&x);
+		err = choose_classes(&x);
+	if (!err)
+		err = weigh(&x);
+	if (!err)
 		err = choose_kept(&x);
-	}
 	if (!err)
 		err = fill(&x);
 	if (!err)
-		err = add_note(&x);
+		err = add_notes(&x);
 	free_ctx(&x);
 	if (!err)
 		return &x.to->g;
@@ -485,7 +562,8 @@ void reduce__free(struct graph *reduced)
 	for (size_t i = 0; v->errors && i < v->g.nr_edges; i++)
 		free(v->errors[i]);
 	free(v->errors);
-	free(v->note);
+	for (size_t i = 0; i < ARRAY_SIZE(v->notes); i++)
+		free(v->notes[i]);
 	free(v->procs);
 	free(v->chans);
 	free(v->edges);

@@ -156,6 +156,105 @@ static void test_others(void **state)
 	graph__free(g);
 }
 
+/* All of one program, and no two alike in whom they talk to: better one of many than an "other". */
+static void test_coarse(void **state)
+{
+	const struct reduce_opts opts = { .merge_above = 40, .max_nodes = 20 };
+	struct graph *g = graph__new(), *r;
+
+	(void)state;
+	for (int i = 0; i < 100; i++)
+		add(g, "proc id=%d start=%d comm=\"peer\"", 10 + i, 10 + i);
+	for (int i = 0; i < 99; i++) {
+		add(g, "chan id=%d mech=pipe first=%d ino=%d", 1000 + i, i + 1, i);
+		add(g, "edge proc=%d chan=%d role=write ops=1 bytes=100", 10 + i, 1000 + i);
+		add(g, "edge proc=%d chan=%d role=read ops=1 bytes=100", 11 + i, 1000 + i);
+	}
+	assert_int_equal(graph__finish(g), 0);
+	r = reduce__for_drawing(g, &opts);
+	check_sums(g, r);
+	assert_int_equal(r->nr_procs, 1);
+	assert_string_equal(r->procs[0]->comm, "peer");
+	assert_int_equal(r->procs[0]->count, 100);
+	assert_int_equal(r->nr_chans, 1);
+	reduce__free(r);
+	graph__free(g);
+}
+
+/* Among much that moves bytes, the only page and the only signal are not "other". */
+static void test_kinds(void **state)
+{
+	struct graph *g = graph__new(), *r;
+	bool memory = false, signal = false;
+
+	(void)state;
+	for (int i = 0; i < 100; i++) {
+		add(g, "proc id=%d start=%d comm=\"w%d\"", 10 + i, 10 + i, i);
+		add(g, "chan id=%d mech=pipe first=%d ino=%d", 1000 + i, i + 1, i);
+		add(g, "edge proc=%d chan=%d role=write ops=1 bytes=1000000", 10 + i, 1000 + i);
+	}
+	add(g, "chan id=2000 mech=mmap first=200 ino=1");
+	add(g, "edge proc=10 chan=2000 role=write ops=0 pages=1");
+	add(g, "chan id=2001 mech=signal first=201 dev=10 ino=10 gen=4711");
+	add(g, "edge proc=11 chan=2001 role=send-signal ops=1");
+	assert_int_equal(graph__finish(g), 0);
+	r = reduce__for_drawing(g, &defaults);
+	check_sums(g, r);
+	for (size_t i = 0; i < r->nr_chans; i++) {
+		memory |= !strcmp(r->chans[i]->name, "mmap:[1]");
+		signal |= !strcmp(r->chans[i]->name, "SIGUSR1 to 4711");
+	}
+	assert_true(memory && signal);
+	reduce__free(r);
+	graph__free(g);
+}
+
+/* Two children that end, one of which also writes; more: a third that sends another's SIGCHLD. */
+static struct graph *family(bool more, const char *filter)
+{
+	struct graph *g = graph__new();
+
+	if (filter)
+		add(g, "meta text=\"filter\\0%s\\0\"", filter);
+	add(g, "proc id=1 start=1 comm=\"sh\" flags=root");
+	add(g, "proc id=2 start=2 comm=\"true\" parent=1");
+	add(g, "proc id=3 start=3 comm=\"echo\" parent=1");
+	add(g, "chan id=10 mech=signal first=4 dev=17 ino=1 gen=100");
+	add(g, "chan id=11 mech=pipe first=5 ino=7");
+	add(g, "edge proc=1 chan=10 role=receive-signal ops=2");
+	add(g, "edge proc=2 chan=10 role=send-signal ops=1");
+	add(g, "edge proc=3 chan=10 role=send-signal ops=1");
+	add(g, "edge proc=3 chan=11 role=write ops=1 bytes=5");
+	if (more) {
+		add(g, "proc id=4 start=4 comm=\"kill\" parent=2");
+		add(g, "edge proc=4 chan=10 role=send-signal ops=1");
+	}
+	assert_int_equal(graph__finish(g), 0);
+	return g;
+}
+
+static void check_family(struct graph *g, size_t procs, size_t chans)
+{
+	struct graph *r = reduce__for_drawing(g, &defaults);
+
+	assert_int_equal(r->nr_procs, procs);
+	assert_int_equal(r->nr_chans, chans);
+	assert_int_equal(!!r->meta.notes[0], chans == 1);
+	if (chans == 1)
+		assert_non_null(strstr(r->meta.notes[0], "2 SIGCHLD"));
+	reduce__free(r);
+	graph__free(g);
+}
+
+static void test_quiet(void **state)
+{
+	(void)state;
+	check_family(family(false, NULL), 2, 1);
+	check_family(family(true, NULL), 4, 2);
+	check_family(family(false, "mechanism=pipe"), 2, 1);
+	check_family(family(false, "mechanism=pipe,signal"), 3, 2);
+}
+
 static void test_random(void **state)
 {
 	static struct sim s;
@@ -208,6 +307,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_small_stays), cmocka_unit_test(test_workers),
 		cmocka_unit_test(test_others),      cmocka_unit_test(test_random),
+		cmocka_unit_test(test_coarse),      cmocka_unit_test(test_kinds),
+		cmocka_unit_test(test_quiet),
 		cmocka_unit_test(test_empty),
 	};
 

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mech.h"
+#include "quiet.h"
+
+/* "mechanism=pipe,signal" */
+static bool asked_for_signals(const struct graph *g)
+{
+	for (char *const *s = g->meta.filters; s && *s; s++)
+		if (!strncmp(*s, "mechanism=", 10) && strstr(*s, "signal"))
+			return true;
+	return false;
+}
+
+static bool is_sigchld(const struct gchan *c)
+{
+	return mech__get(c->row.key.mech)->is_signal && c->row.key.dev == SIGCHLD && !c->folded;
+}
+
+/* From a child to its parent: whoever else sends it has something to say. */
+static bool is_of_child(const struct gedge *e)
+{
+	return e->role != ROLE_SEND_SIGNAL || e->proc->parent_key == e->chan->row.key.ino;
+}
+
+static void need(struct quiet *q, const struct gproc *p)
+{
+	for (; p && q->procs[p->index]; p = p->parent)
+		q->procs[p->index] = false;
+}
+
+static void find_chans(struct quiet *q, const struct graph *g)
+{
+	for (size_t i = 0; i < g->nr_chans; i++)
+		q->chans[i] = is_sigchld(g->chans[i]);
+	for (size_t i = 0; i < g->nr_edges; i++)
+		if (!is_of_child(g->edges[i]))
+			q->chans[g->edges[i]->chan->index] = false;
+	for (size_t i = 0; i < g->nr_edges; i++)
+		if (q->chans[g->edges[i]->chan->index] &&
+		    g->edges[i]->role == ROLE_SEND_SIGNAL)
+			q->signals += g->edges[i]->ops + g->edges[i]->ignored_ops;
+}
+
+/* As in the whole graph: who has edges, what was asked for, and their ancestors are needed. */
+static void find_procs(struct quiet *q, const struct graph *g)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < g->nr_chans; i++)
+		any |= q->chans[i];
+	if (!any)
+		return;
+	memset(q->procs, true, g->nr_procs * sizeof(*q->procs));
+	for (size_t i = 0; i < g->nr_procs; i++)
+		if (g->procs[i]->flags & PROC_ROOT)
+			need(q, g->procs[i]);
+	for (size_t i = 0; i < g->nr_edges; i++)
+		if (!q->chans[g->edges[i]->chan->index])
+			need(q, g->edges[i]->proc);
+	for (size_t i = 0; i < g->nr_flows; i++) {
+		if (q->chans[g->flows[i]->chan->index])
+			continue;
+		if (g->flows[i]->from != g->outside)
+			need(q, g->flows[i]->from);
+		if (g->flows[i]->to != g->outside)
+			need(q, g->flows[i]->to);
+	}
+}
+
+int quiet__find(struct quiet *q, const struct graph *g)
+{
+	q->signals = 0;
+	q->procs = calloc(g->nr_procs + 1, sizeof(*q->procs));
+	q->chans = calloc(g->nr_chans + 1, sizeof(*q->chans));
+	if (!q->procs || !q->chans)
+		return -ENOMEM;
+	if (asked_for_signals(g))
+		return 0;
+	find_chans(q, g);
+	find_procs(q, g);
+	return 0;
+}
+
+void quiet__free(struct quiet *q)
+{
+	free(q->procs);
+	free(q->chans);
+}
