@@ -27,9 +27,20 @@ static __always_inline void list_edge(struct chan_row *c, __u32 row)
 	c->edges_over = 1;
 }
 
-/* An edge of that thread on the channel; its row, or NO_ROW. */
+/* What the current process calls itself now. */
+__noinline int proc_note_title(__u32 row)
+{
+	struct proc_row *p = proc_at(row);
+	__u64 start = BPF_CORE_READ(bpf_get_current_task_btf(), mm, arg_start);
+
+	if (p && start)
+		bpf_probe_read_user_str(p->title, TITLE_LEN, (void *)start);
+	return 0;
+}
+
+/* An edge of that thread on the channel; its row, or NO_ROW. current: 1 + its process's row, or 0. */
 static __always_inline __u32 edge_row_for(const struct edge_owner *o, __u32 chan, __u32 end,
-					  __u32 role)
+					  __u32 role, __u64 current)
 {
 	struct chan_row *c = chan_at(chan);
 	struct edge_key key = { .role = role, .end = end };
@@ -64,6 +75,8 @@ static __always_inline __u32 edge_row_for(const struct edge_owner *o, __u32 chan
 	}
 	if (c->key.mech <= MECH_FIFO)
 		list_edge(c, row);
+	if (current)
+		proc_note_title(current - 1);
 	return row;
 }
 
@@ -78,13 +91,13 @@ __u32 edge_row_of(__u32 chan, __u32 end, __u32 role)
 	o.task = ts->task;
 	o.task_id = ts->task_id;
 	o.proc_id = ts->proc_id;
-	return edge_row_for(&o, chan, end, role);
+	return edge_row_for(&o, chan, end, role, (__u64)ts->proc + 1);
 }
 
 /* The same of any thread. */
 __u32 edge_of(const struct edge_owner *o, __u32 chan, __u32 end, __u32 role)
 {
-	return o ? edge_row_for(o, chan, end, role) : NO_ROW;
+	return o ? edge_row_for(o, chan, end, role, 0) : NO_ROW;
 }
 
 int ledger_open(__u32 chan, __u32 proc);

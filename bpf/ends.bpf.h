@@ -77,6 +77,7 @@ static __always_inline bool stranger_begin(struct edge_owner *o, __u64 task, enu
 		__builtin_memcpy(p->comm, "[timer]\0\0\0\0\0\0\0\0", COMM_LEN);
 	else
 		__builtin_memcpy(p->comm, "[kernel]\0\0\0\0\0\0\0", COMM_LEN);
+	p->title[0] = 0;
 	p->flags = PROC_HOLDER | PROC_INITIAL;
 	p->id = o->proc_id = new_id(en);
 	t->proc = p->id;

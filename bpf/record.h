@@ -64,6 +64,7 @@ enum role {
 #define COMM_LEN 16
 #define UNIX_PATH_LEN 108
 #define PATH_LEN 256 /* longer ones are cut, and say so (ROW_CUT) */
+#define TITLE_LEN 64
 #define ARGS_LEN 256
 
 /* Process ids that stand for no one process. Real ones count up from 1. */
@@ -101,6 +102,11 @@ struct proc_row {
 	char comm[COMM_LEN];
 	char exe[PATH_LEN];
 	char args[ARGS_LEN];
+	/*
+	 * The first of its arguments as it was when it last used something new: servers write there
+	 * what each of their processes is for.
+	 */
+	char title[TITLE_LEN];
 };
 
 enum dead {

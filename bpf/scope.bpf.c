@@ -134,6 +134,7 @@ static __always_inline void proc_set_args(struct proc_row *p, struct task_struct
 	if (n > ARGS_LEN)
 		n = ARGS_LEN;
 	p->args_len = bpf_probe_read_user(p->args, n, (void *)start) ? 0 : n;
+	p->title[0] = 0;
 }
 
 SEC("tp_btf/sched_process_exec")

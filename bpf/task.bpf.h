@@ -78,6 +78,7 @@ static __always_inline __u32 proc_begin(struct task_struct *task, const struct p
 	} else {
 		p->parent = p->flags = 0;
 		p->exe_len = p->args_len = 0;
+		p->title[0] = 0;
 		proc_set_exe(p, task);
 	}
 	p->flags |= flags;

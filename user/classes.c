@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "classes.h"
+#include "words.h"
 
 /* Longer chains of like processes than this may be put together in their middle. */
 #define ROUNDS_MAX 32
@@ -41,12 +42,23 @@ static int compare_texts(const char *a, const char *b)
 	return strcmp(a ? a : "", b ? b : "");
 }
 
+static int compare_callings(const struct gproc *a, const struct gproc *b)
+{
+	const char *s, *t;
+	const size_t n = proc__calling(a, &s), m = proc__calling(b, &t);
+	int d = memcmp(s, t, n < m ? n : m);
+
+	return d ? d : (n > m) - (n < m);
+}
+
 static int compare_procs(const struct gproc *a, const struct gproc *b)
 {
 	int d = compare_texts(a->comm, b->comm);
 
 	if (!d)
 		d = compare_texts(a->exe, b->exe);
+	if (!d)
+		d = compare_callings(a, b);
 	if (!d)
 		d = compare_texts(a->container, b->container);
 	if (!d && a->uid != b->uid)

@@ -174,6 +174,7 @@ void graph_free_proc(struct graph *g, struct proc *p)
 	free(p->p.comm);
 	free(p->p.exe);
 	free(p->p.args);
+	free(p->p.title);
 	free(p->p.cgroup_path);
 	free(p->p.container);
 	free(p);
@@ -250,15 +251,24 @@ static int fill_proc(struct proc *p, const struct proc_row *row)
 	char *exe = names_path(row->exe, row->exe_len, PATH_LEN, exe_cut);
 	char *args = names_args(row->args, row->args_len, args_cut, &args_len);
 
-	if (!comm || !exe || !args) {
+	char *title = strndup(row->title, TITLE_LEN);
+
+	if (!comm || !exe || !args || !title) {
 		free(comm);
 		free(exe);
 		free(args);
+		free(title);
 		return -ENOMEM;
 	}
 	free(gp->comm);
 	free(gp->exe);
 	free(gp->args);
+	free(gp->title);
+	if (!*title || !strncmp(title, args, TITLE_LEN - 1)) {
+		free(title);
+		title = NULL;
+	}
+	gp->title = title;
 	gp->comm = comm;
 	gp->exe = exe;
 	gp->args = args;

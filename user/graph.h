@@ -28,6 +28,7 @@ struct gproc {
 	char *comm, *exe;
 	char *args; /* argv, each with its NUL */
 	size_t args_len;
+	char *title; /* what it made of the first of them; NULL: nothing */
 	char *cgroup_path, *container; /* NULL: unknown, none */
 	uint64_t count; /* how many like processes this node stands for, usually 1 */
 	bool folded; /* stands for processes that ended long ago, see fold.c */

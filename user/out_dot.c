@@ -217,6 +217,8 @@ static int put_proc_node(FILE *f, const struct gproc *proc)
 	put_number(f, "pid", proc->pid);
 	put_attr(f, "comm", proc->comm);
 	put_attr(f, "exe", proc->exe);
+	if (proc->title)
+		put_attr(f, "title", proc->title);
 	if (proc->count > 1)
 		put_number(f, "count", proc->count);
 	fputs("]", f);
@@ -261,9 +263,8 @@ static int put_chan_node(FILE *f, const struct gchan *c)
 			c->row.highwater_messages);
 	if (m->in_ipcns && c->row.sysv_key)
 		fprintf(f, "\\nkey 0x%08x", (uint32_t)c->row.sysv_key);
-	fprintf(f,
-		"\" shape=ellipse style=\"filled,%s\" fillcolor=white color=\"%s\"",
-		m->style, m->color);
+	fprintf(f, "\" shape=ellipse style=\"filled,%s\" fillcolor=white color=\"%s\"", m->style,
+		m->color);
 	fprintf(f, " fontsize=8 id=\"%s\" class=\"channel %s\" kind=channel", c->id, m->name);
 	put_attr(f, "mechanism", m->name);
 	put_attr(f, "name", c->name);

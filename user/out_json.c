@@ -135,6 +135,7 @@ static int put_proc(struct out *o, const struct gproc *proc)
 		arg += len + 1;
 	}
 	json__close(j);
+	json__put_string(j, "title", proc->title);
 	json__put_u64(j, "uid", proc->uid);
 	json__put_string(j, "cgroup", proc->cgroup_path);
 	json__put_string(j, "container", proc->container);

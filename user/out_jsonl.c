@@ -77,6 +77,7 @@ static void put_proc(struct json *j, const struct proc_row *r)
 		s += len + 1;
 	}
 	json__close(j);
+	json__put_string_n(j, "title", r->title, strnlen(r->title, TITLE_LEN));
 }
 
 /* A name is as the kernel side keeps it: parts, with a NUL after each. */

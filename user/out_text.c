@@ -253,7 +253,10 @@ static int put_proc(struct out *o, const struct gproc *proc)
 
 	if (o->g->nr_procs > FEW_PROCESSES)
 		return 0;
-	if (proc->args_len)
+	/* As ps has it. */
+	if (proc->title && proc->count == 1)
+		command = strdup(proc->title);
+	else if (proc->args_len)
 		command = escape__args(proc->args, proc->args_len);
 	else
 		command = strdup(proc->exe && *proc->exe ? proc->exe : proc->comm ?: "?");

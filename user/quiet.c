@@ -41,8 +41,7 @@ static void find_chans(struct quiet *q, const struct graph *g)
 		if (!is_of_child(g->edges[i]))
 			q->chans[g->edges[i]->chan->index] = false;
 	for (size_t i = 0; i < g->nr_edges; i++)
-		if (q->chans[g->edges[i]->chan->index] &&
-		    g->edges[i]->role == ROLE_SEND_SIGNAL)
+		if (q->chans[g->edges[i]->chan->index] && g->edges[i]->role == ROLE_SEND_SIGNAL)
 			q->signals += g->edges[i]->ops + g->edges[i]->ignored_ops;
 }
 

@@ -35,6 +35,7 @@ static const __u16 min_len[] = {
 
 /* Of those that have grown: how long they were in format 1. */
 static const __u16 first_len[] = {
+	[REC_PROC] = offsetof(struct rec_proc, row.title),
 	[REC_CHAN] = offsetof(struct rec_chan, row.ends),
 	[REC_LOST] = offsetof(struct rec_lost, causes[LOSS_STRAY + 1]),
 };

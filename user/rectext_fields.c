@@ -60,6 +60,7 @@ static const struct field proc_fields[] = {
 	{ .name = "comm", .kind = STRING, AT(rec_proc, row.comm) },
 	TEXT("exe", rec_proc, row.exe, row.exe_len),
 	TEXT("args", rec_proc, row.args, row.args_len),
+	{ .name = "title", .kind = STRING, AT(rec_proc, row.title) },
 	{ 0 },
 };
 

@@ -236,6 +236,7 @@ static struct gproc *put_proc(struct ctx *x, const struct gproc *one)
 		(*p)->start_ns = one->start_ns;
 	} else if (x->kept[class]) {
 		(*p)->pid = 0;
+		(*p)->title = (*p)->title ?: (*p)->args; /* it has its class by that */
 		(*p)->args = none;
 		(*p)->args_len = 0;
 		(*p)->parent = NULL;

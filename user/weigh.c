@@ -29,8 +29,8 @@ static void add(double *sums, const struct graph *g, const uint32_t *class, cons
 {
 	const size_t column = column_of(e->chan);
 
-	sums[(size_t)class[e->proc->index] * COLUMNS + column] += weight_of(e);
-	sums[(size_t)class[g->nr_procs + e->chan->index] * COLUMNS + column] += weight_of(e);
+	sums[(size_t) class[e->proc->index] * COLUMNS + column] += weight_of(e);
+	sums[(size_t) class[g->nr_procs + e->chan->index] * COLUMNS + column] += weight_of(e);
 }
 
 int weigh__classes(struct weights *w, const struct graph *g, const uint32_t *class, size_t nr)

@@ -151,18 +151,39 @@ const char *error__name(int err, char buf[16])
 	return !err ? "other" : name ? name : buf;
 }
 
+size_t proc__calling(const struct gproc *p, const char **title)
+{
+	const char *s = *title = p->title ? p->title : p->args_len ? p->args : "";
+	size_t len = strcspn(s, " "), word;
+
+	if (len < 2 || s[len - 1] != ':' || s[len] != ' ')
+		return 0;
+	for (int i = 0; i < 2; i++) {
+		word = s[len] == ' ' ? strcspn(s + len + 1, " ") : 0;
+		/* Where it comes from, its number: of one only. */
+		if (!word || (i && strcspn(s + len + 1, "0123456789([") < word))
+			break;
+		len += 1 + word;
+	}
+	return len;
+}
+
 char *proc__label(const struct gproc *p)
 {
-	const char *comm = p->comm && *p->comm ? p->comm : "?";
+	const char *name;
+	int len = proc__calling(p, &name), n;
 	char *s;
-	int n;
 
+	if (!len) {
+		name = p->comm && *p->comm ? p->comm : "?";
+		len = strlen(name);
+	}
 	if (p->count > 1)
-		n = asprintf(&s, "%s x%" PRIu64, comm, p->count);
+		n = asprintf(&s, "%.*s x%" PRIu64, len, name, p->count);
 	else if (p->pid)
-		n = asprintf(&s, "%s[%u]", comm, p->pid);
+		n = asprintf(&s, "%.*s[%u]", len, name, p->pid);
 	else
-		n = asprintf(&s, "%s", comm);
+		n = asprintf(&s, "%.*s", len, name);
 	return n < 0 ? NULL : s;
 }
 

@@ -33,6 +33,12 @@ const char *certainty__name(enum certainty certainty);
 const char *error__name(int err, char buf[16]);
 
 /* "sh[12]"; the caller frees it, NULL: no memory. Not yet made visible. */
+/*
+ * What servers call their processes, "postgres: checkpointer": the beginning of *title, without what
+ * is of one process only. 0: it has no such title.
+ */
+size_t proc__calling(const struct gproc *p, const char **title);
+
 char *proc__label(const struct gproc *p);
 
 /* The command, or what was traced instead of one; the caller frees it. */

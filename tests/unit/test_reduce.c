@@ -308,8 +308,7 @@ int main(void)
 		cmocka_unit_test(test_small_stays), cmocka_unit_test(test_workers),
 		cmocka_unit_test(test_others),      cmocka_unit_test(test_random),
 		cmocka_unit_test(test_coarse),      cmocka_unit_test(test_kinds),
-		cmocka_unit_test(test_quiet),
-		cmocka_unit_test(test_empty),
+		cmocka_unit_test(test_quiet),       cmocka_unit_test(test_empty),
 	};
 
 	return cmocka_run_group_tests_name("reduce", tests, NULL, NULL);
