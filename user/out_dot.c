@@ -19,7 +19,7 @@
 #include "out.h"
 #include "words.h"
 
-#define LABEL_COLUMNS 32
+#define LABEL_COLUMNS 40
 #define GROUP_COLUMNS 60
 #define LEGEND_COLUMNS 100
 #define TIP_COLUMNS 400

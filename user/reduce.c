@@ -486,7 +486,7 @@ static int add_notes(struct ctx *x)
 		err = add_note(x, n, "shown: %zu of %zu nodes, like ones together%s", shown, all,
 			       outside);
 	if (!err && x->quiet.signals)
-		err = add_note(x, n, "not shown: %s SIGCHLD of children that ended",
+		err = add_note(x, n, "not shown: %s SIGCHLD from children to their parents",
 			       human__count(number, x->quiet.signals));
 	return err;
 }

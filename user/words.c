@@ -34,7 +34,7 @@ const struct loss_desc losses[LOSS_MAX] = {
 	},
 	[LOSS_COMPAT] = {
 		.key = "compat",
-		.text = "calls of 32-bit programs, which are not decoded",
+		.text = "starts of 32-bit programs, whose calls are not decoded",
 		.of_calls = true,
 	},
 	[LOSS_RING_PROC] = {
