@@ -64,11 +64,13 @@ static const struct column proc_columns[] = {
 
 #define NEW_TABLE(columns) table__new(columns, ARRAY_SIZE(columns))
 
+enum side { GIVES, TAKES, SIDES };
+
 /* What went through a channel, and who could have used it. */
 struct traffic {
-	uint64_t bytes[ROLE_MAX], pages[ROLE_MAX];
-	size_t users[ROLE_MAX];
-	const struct gproc *first[ROLE_MAX];
+	uint64_t bytes[SIDES], pages[SIDES], events[SIDES];
+	size_t users[SIDES];
+	const struct gproc *first[SIDES], *last[SIDES];
 	size_t nr_flows;
 	bool used;
 };
@@ -136,17 +138,30 @@ static int find_threshold(struct priv *p, const struct graph *g)
 	return 0;
 }
 
+/* Edges come process by process. */
+static void add_traffic(struct traffic *t, const struct gedge *e)
+{
+	const enum side side = e->role % SIDES;
+
+	t->used |= !e->holder;
+	if (e->role >= ROLE_ATTACH)
+		return;
+	t->bytes[side] += e->bytes;
+	t->pages[side] += e->pages;
+	t->events[side] += e->ops;
+	if (t->last[side] == e->proc)
+		return;
+	if (!t->users[side]++)
+		t->first[side] = e->proc;
+	t->last[side] = e->proc;
+}
+
 static void count_traffic(struct priv *p, const struct graph *g)
 {
 	for (size_t i = 0; i < g->nr_edges; i++) {
 		const struct gedge *e = p->edges[i] = g->edges[i];
-		struct traffic *t = &p->traffic[e->chan->index];
 
-		t->bytes[e->role] += e->bytes;
-		t->pages[e->role] += e->pages;
-		if (!t->users[e->role]++)
-			t->first[e->role] = e->proc;
-		t->used |= !e->holder;
+		add_traffic(&p->traffic[e->chan->index], e);
 	}
 	for (size_t i = 0; i < g->nr_flows; i++) {
 		const struct gflow *f = g->flows[i];
@@ -300,29 +315,49 @@ static void add_chan(struct table *t, const struct gchan *c)
 		table__add(t, name);
 }
 
-static int add_users(struct table *t, const struct traffic *traffic, enum role role)
+static int add_users(struct table *t, const struct traffic *traffic, enum side side)
 {
 	char *label;
 
-	if (!traffic->users[role]) {
+	if (!traffic->users[side]) {
 		table__add(t, "nobody");
 		return 0;
 	}
-	if (traffic->users[role] == 1)
-		return add_label(t, "", traffic->first[role]);
-	label = proc__label(traffic->first[role]);
+	if (traffic->users[side] == 1)
+		return add_label(t, "", traffic->first[side]);
+	label = proc__label(traffic->first[side]);
 	if (!label)
 		return -ENOMEM;
-	table__addf(t, "%s +%zu", label, traffic->users[role] - 1);
+	table__addf(t, "%s +%zu", label, traffic->users[side] - 1);
 	free(label);
 	return 0;
+}
+
+/* Why nothing went through it. */
+static void add_why(struct table *to, const struct gchan *c, const struct traffic *t)
+{
+	const struct mech_desc *m = mech__get(c->row.key.mech);
+	char n[HUMAN_LEN], amount[AMOUNT_LEN];
+
+	if (t->bytes[GIVES] || t->pages[GIVES])
+		table__addf(to, "%s written, none read",
+			    amount__text(amount, c, t->bytes[GIVES], t->pages[GIVES]));
+	else if (c->row.found_bytes && !t->bytes[TAKES])
+		table__addf(to, "%s lay in it all the time", human__exact(n, c->row.found_bytes));
+	else if (m->measured == IN_OPS && m->is_signal && t->events[GIVES])
+		table__addf(to, "%s sent, none taken", human__count(n, t->events[GIVES]));
+	else if (m->measured == IN_OPS && t->events[GIVES] && !t->events[TAKES])
+		table__add(to, "nobody waited");
+	else if (t->used)
+		table__add(to, "nothing came");
+	else
+		table__add(to, "never used");
 }
 
 static int put_chan(struct out *o, const struct gchan *c)
 {
 	struct priv *p = o->priv;
 	const struct traffic *t = &p->traffic[c->index];
-	char n[HUMAN_LEN], amount[AMOUNT_LEN];
 	int err;
 
 	if (t->nr_flows)
@@ -330,19 +365,10 @@ static int put_chan(struct out *o, const struct gchan *c)
 	p->nr_idle++;
 	table__add(p->idle, mech__get(c->row.key.mech)->name);
 	add_chan(p->idle, c);
-	err = add_users(p->idle, t, ROLE_WRITE);
+	err = add_users(p->idle, t, GIVES);
 	if (!err)
-		err = add_users(p->idle, t, ROLE_READ);
-	if (t->bytes[ROLE_WRITE] || t->pages[ROLE_WRITE])
-		table__addf(p->idle, "%s written, none read",
-			    amount__text(amount, c, t->bytes[ROLE_WRITE], t->pages[ROLE_WRITE]));
-	else if (c->row.found_bytes && !t->bytes[ROLE_READ])
-		table__addf(p->idle, "%s lay in it all the time",
-			    human__exact(n, c->row.found_bytes));
-	else if (t->used)
-		table__add(p->idle, "nothing came");
-	else
-		table__add(p->idle, "never used");
+		err = add_users(p->idle, t, TAKES);
+	add_why(p->idle, c, t);
 	return err;
 }
 

@@ -21,10 +21,23 @@ static bool is_sigchld(const struct gchan *c)
 	return mech__get(c->row.key.mech)->is_signal && c->row.key.dev == SIGCHLD && !c->folded;
 }
 
-/* From a child to its parent: whoever else sends it has something to say. */
-static bool is_of_child(const struct gedge *e)
+/*
+ * From a child to its parent, or as it ended to somebody who is not watched and has taken over from
+ * that: whoever else sends it has something to say.
+ */
+static bool is_of_child(const struct gedge *e, bool watched)
 {
-	return e->role != ROLE_SEND_SIGNAL || e->proc->parent_key == e->chan->row.key.ino;
+	if (e->role != ROLE_SEND_SIGNAL || e->proc->parent_key == e->chan->row.key.ino)
+		return true;
+	return !watched && e->proc->flags & PROC_DEAD && e->ops <= 1;
+}
+
+static bool is_watched(const struct graph *g, uint32_t key)
+{
+	for (size_t i = 0; i < g->nr_procs; i++)
+		if (g->procs[i]->key == key)
+			return !(g->procs[i]->flags & PROC_HOLDER);
+	return false;
 }
 
 static void need(struct quiet *q, const struct gproc *p)
@@ -37,12 +50,16 @@ static void find_chans(struct quiet *q, const struct graph *g)
 {
 	for (size_t i = 0; i < g->nr_chans; i++)
 		q->chans[i] = is_sigchld(g->chans[i]);
-	for (size_t i = 0; i < g->nr_edges; i++)
-		if (!is_of_child(g->edges[i]))
-			q->chans[g->edges[i]->chan->index] = false;
+	for (size_t i = 0; i < g->nr_edges; i++) {
+		const struct gchan *c = g->edges[i]->chan;
+
+		if (q->chans[c->index] && !is_of_child(g->edges[i], true) &&
+		    (!is_of_child(g->edges[i], false) || is_watched(g, c->row.key.ino)))
+			q->chans[c->index] = false;
+	}
 	for (size_t i = 0; i < g->nr_edges; i++)
 		if (q->chans[g->edges[i]->chan->index] && g->edges[i]->role == ROLE_SEND_SIGNAL)
-			q->signals += g->edges[i]->ops + g->edges[i]->ignored_ops;
+			q->signals += g->edges[i]->ops;
 }
 
 /* As in the whole graph: who has edges, what was asked for, and their ancestors are needed. */
