@@ -12,6 +12,7 @@
 #include "human.h"
 #include "mech.h"
 #include "out.h"
+#include "quiet.h"
 #include "table.h"
 #include "util.h"
 #include "words.h"
@@ -191,6 +192,29 @@ static const struct reduce_opts *reduce(const struct out *o)
 	return isatty(fileno(o->f)) && o->g->nr_flows + o->g->nr_chans > MANY ? &few : &all;
 }
 
+static void put_count(struct out *o, uint64_t n, const char *one, const char *many)
+{
+	char text[HUMAN_LEN];
+
+	fprintf(o->f, "%s %s, ", human__count(text, n), n == 1 ? one : many);
+}
+
+/* All that there is, but for what is not shown at all. */
+static void put_counts(struct out *o, const struct graph *g)
+{
+	const struct priv *p = o->priv;
+	struct quiet q;
+	char n[HUMAN_LEN];
+
+	if (!quiet__find(&q, g)) {
+		put_count(o, g->nr_procs - q.nr_procs, "process", "processes");
+		put_count(o, g->nr_chans - q.nr_chans, "channel", "channels");
+		put_count(o, g->nr_flows - q.nr_flows, "flow", "flows");
+	}
+	fprintf(o->f, "%s\n", human__exact(n, p->bytes));
+	quiet__free(&q);
+}
+
 static void put_header(struct out *o)
 {
 	const struct graph *g = o->whole ? o->whole : o->g;
@@ -214,10 +238,7 @@ static void put_header(struct out *o)
 		escape__text(o->f, *filter);
 		fputs(filter[1] ? "" : "\n", o->f);
 	}
-	fprintf(o->f, "%s process%s, ", human__count(a, g->nr_procs), g->nr_procs == 1 ? "" : "es");
-	fprintf(o->f, "%s channel%s, ", human__count(a, g->nr_chans), g->nr_chans == 1 ? "" : "s");
-	fprintf(o->f, "%s flow%s, %s\n", human__count(a, g->nr_flows), g->nr_flows == 1 ? "" : "s",
-		human__exact(b, p->bytes));
+	put_counts(o, g);
 }
 
 static int begin(struct out *o)

@@ -60,6 +60,10 @@ static void find_chans(struct quiet *q, const struct graph *g)
 	for (size_t i = 0; i < g->nr_edges; i++)
 		if (q->chans[g->edges[i]->chan->index] && g->edges[i]->role == ROLE_SEND_SIGNAL)
 			q->signals += g->edges[i]->ops;
+	for (size_t i = 0; i < g->nr_chans; i++)
+		q->nr_chans += q->chans[i];
+	for (size_t i = 0; i < g->nr_flows; i++)
+		q->nr_flows += q->chans[g->flows[i]->chan->index];
 }
 
 /* As in the whole graph: who has edges, what was asked for, and their ancestors are needed. */
@@ -90,7 +94,7 @@ static void find_procs(struct quiet *q, const struct graph *g)
 
 int quiet__find(struct quiet *q, const struct graph *g)
 {
-	q->signals = 0;
+	q->nr_procs = q->nr_chans = q->nr_flows = q->signals = 0;
 	q->procs = calloc(g->nr_procs + 1, sizeof(*q->procs));
 	q->chans = calloc(g->nr_chans + 1, sizeof(*q->chans));
 	if (!q->procs || !q->chans)
@@ -99,6 +103,8 @@ int quiet__find(struct quiet *q, const struct graph *g)
 		return 0;
 	find_chans(q, g);
 	find_procs(q, g);
+	for (size_t i = 0; i < g->nr_procs; i++)
+		q->nr_procs += q->procs[i];
 	return 0;
 }
 

@@ -12,6 +12,7 @@
 struct quiet {
 	bool *procs; /* that did nothing else */
 	bool *chans;
+	size_t nr_procs, nr_chans, nr_flows; /* that are quiet */
 	uint64_t signals; /* on those */
 };
 

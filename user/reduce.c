@@ -486,7 +486,8 @@ static int add_notes(struct ctx *x)
 		err = add_note(x, n, "shown: %zu of %zu nodes, like ones together%s", shown, all,
 			       outside);
 	if (!err && x->quiet.signals)
-		err = add_note(x, n, "not shown: %s SIGCHLD from children to their parents",
+		err = add_note(x, n,
+			       "not shown: SIGCHLD of children, %s in all (-m signal shows them)",
 			       human__count(number, x->quiet.signals));
 	return err;
 }

@@ -241,7 +241,7 @@ static void check_family(struct graph *g, size_t procs, size_t chans)
 	assert_int_equal(r->nr_chans, chans);
 	assert_int_equal(!!r->meta.notes[0], chans == 1);
 	if (chans == 1)
-		assert_non_null(strstr(r->meta.notes[0], "2 SIGCHLD"));
+		assert_non_null(strstr(r->meta.notes[0], "SIGCHLD of children, 2 in all"));
 	reduce__free(r);
 	graph__free(g);
 }
