@@ -20,6 +20,7 @@ const char *const variant_names[VAR_MAX] = {
 	[VAR_EXIT] = "empty sys_exit (floor)",
 	[VAR_BOTH] = "empty sys_enter+sys_exit",
 	[VAR_SWITCH] = "... +sched_switch",
+	[VAR_FAULT] = "... +page_fault_user",
 	[VAR_IPCTRACE] = "ipctrace",
 	[VAR_OPS] = "ipctrace --ops",
 	[VAR_BPFTRACE] = "bpftrace",

@@ -22,6 +22,9 @@ enum load_id {
 	LOAD_ZERO,
 	LOAD_FILE,
 	LOAD_FORK,
+	LOAD_FAULT,
+	LOAD_FUTEX,
+	LOAD_FUTEX_PINGPONG,
 	LOAD_PERF_PIPE,
 	LOAD_PERF_MSG,
 	LOAD_MAX,
@@ -42,9 +45,17 @@ extern const struct load loads[LOAD_MAX];
  * The process that is measured, and the ones it talks with. They live as long as the benchmark, so
  * that all variants measure the same memory; main() only tells them what to run.
  */
+enum helper {
+	HELPER_ECHO1, /* on the same core */
+	HELPER_ECHO2, /* on another one */
+	HELPER_FUTEX,
+	HELPER_FAULT,
+	HELPERS
+};
+
 struct worker {
 	pid_t pid;
-	pid_t echo[2]; /* on the same core, on another one */
+	pid_t others[HELPERS];
 	int ask, answer;
 	/* Reads and writes that it has made so far, at least; those on pipes; their bytes. */
 	long long calls, piped, bytes;
@@ -60,6 +71,7 @@ enum variant_id {
 	VAR_EXIT, /* the floor */
 	VAR_BOTH,
 	VAR_SWITCH,
+	VAR_FAULT,
 	VAR_IPCTRACE,
 	VAR_OPS,
 	VAR_BPFTRACE,
@@ -135,6 +147,9 @@ struct results {
 	double seconds;
 	struct stats stats;
 };
+
+/* The empty program on the hook that the load hits. */
+enum variant_id load__floor(enum load_id l);
 
 double results__added(const struct results *r, enum variant_id v, enum load_id l);
 void results__print(const struct results *r, FILE *f);

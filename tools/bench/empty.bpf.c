@@ -23,3 +23,9 @@ int empty_switch(void *ctx)
 {
 	return 0;
 }
+
+SEC("tp_btf/page_fault_user")
+int empty_fault(void *ctx)
+{
+	return 0;
+}

@@ -2,11 +2,13 @@
 /* What the measured program does. */
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <netinet/tcp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -16,10 +18,14 @@
 
 #include "bench.h"
 
+enum { TO_WAKER, FROM_WAKER, UNUSED_WORD, NR_WORDS };
+
 static int own[2]; /* a pipe of which the worker has both ends */
 static int unix_ends[2], tcp_ends[2]; /* connections, the same */
 static int to_echo[2][2], from_echo[2][2];
 static int zero_fd, other_cpu;
+static int to_faulter[2], from_faulter[2];
+static uint32_t *words; /* shared with one more process, which answers */
 
 double now_ns(void)
 {
@@ -151,6 +157,56 @@ static double load_fork(unsigned int ops)
 	return (now_ns() - t) / ops;
 }
 
+/* By a process that shares no memory with anybody. */
+static double load_fault(unsigned int ops)
+{
+	double ns;
+
+	must(write(to_faulter[1], &ops, sizeof(ops)) == sizeof(ops) &&
+	     read(from_faulter[0], &ns, sizeof(ns)) == sizeof(ns));
+	return ns;
+}
+
+static long futex(uint32_t *word, int op, uint32_t val)
+{
+	return syscall(SYS_futex, word, op, val, NULL, NULL, 0);
+}
+
+/* Nobody waits. */
+static double load_futex(unsigned int ops)
+{
+	double t = now_ns();
+
+	for (unsigned int i = 0; i < ops; i++)
+		must(!futex(&words[UNUSED_WORD], FUTEX_WAKE, 1));
+	return (now_ns() - t) / ops;
+}
+
+static void futex_pass(uint32_t *word)
+{
+	__atomic_fetch_add(word, 1, __ATOMIC_SEQ_CST);
+	futex(word, FUTEX_WAKE, 1);
+}
+
+static void futex_await(uint32_t *word, uint32_t was)
+{
+	while (__atomic_load_n(word, __ATOMIC_SEQ_CST) == was)
+		futex(word, FUTEX_WAIT, was);
+}
+
+static double load_futex_pingpong(unsigned int ops)
+{
+	double t = now_ns();
+
+	for (unsigned int i = 0; i < ops; i++) {
+		uint32_t was = words[FROM_WAKER];
+
+		futex_pass(&words[TO_WAKER]);
+		futex_await(&words[FROM_WAKER], was);
+	}
+	return (now_ns() - t) / ops;
+}
+
 /* A number from what a `perf bench` prints: the one before the word unit. */
 static double perf_bench(const char *cmd, const char *unit)
 {
@@ -205,12 +261,23 @@ const struct load loads[LOAD_MAX] = {
 	LOAD("zero", "1-byte read of /dev/zero: a read, but no IPC", 2000, 1, 1, 0, load_zero),
 	LOAD("file", "open and close of a regular file", 1000, 2, 0, 0, load_file),
 	LOAD("fork", "fork, exit and wait", 20, 0, 0, 0, load_fork),
+	LOAD("fault", "page fault of a process that shares no memory", 1000, 1, 0, 0, load_fault),
+	LOAD("futex", "FUTEX_WAKE of a shared word on which nobody waits", 2000, 1, 0, 0,
+	     load_futex),
+	LOAD("futex-pingpong", "round trip over two shared futexes, two processes on one core", 500,
+	     4, 0, 0, load_futex_pingpong),
 	LOAD("perf-pipe", "perf bench sched pipe, a round trip on one core", 5000, 4, 0, 1,
 	     load_perf_pipe),
 	LOAD("perf-messaging", "perf bench sched messaging -p, a message, on one core", 100, 2, 0,
 	     1, load_perf_messaging),
 };
 
+enum variant_id load__floor(enum load_id l)
+{
+	return l == LOAD_FAULT ? VAR_FAULT : VAR_EXIT;
+}
+
+#define MAX_FAULTS 2048
 #define WARM_UP(ops) ((ops) / 100 + 1)
 
 struct request {
@@ -268,6 +335,76 @@ static pid_t start_echo(int which, int cpu)
 	_exit(0);
 }
 
+static pid_t start_waker(int cpu)
+{
+	pid_t pid;
+
+	words = mmap(NULL, NR_WORDS * sizeof(*words), PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	must(words != MAP_FAILED);
+	pid = fork();
+	if (pid)
+		return pid;
+	detach_from_main();
+	pin(cpu);
+	for (uint32_t was = 0;; was++) {
+		futex_await(&words[TO_WAKER], was);
+		futex_pass(&words[FROM_WAKER]);
+	}
+}
+
+/*
+ * By reading: the kernel needs no memory for that, and so not always another time. Pages are given
+ * back only after the clock has stopped.
+ */
+static double touch_pages(char *pages, unsigned int nr, size_t page)
+{
+	double t = now_ns(), ns;
+
+	for (unsigned int i = 0; i < nr; i++)
+		must(!*(volatile char *)(pages + i * page));
+	ns = (now_ns() - t) / nr;
+	must(!madvise(pages, nr * page, MADV_DONTNEED));
+	return ns;
+}
+
+static pid_t start_faulter(int cpu)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	unsigned int nr;
+	pid_t pid;
+	char *pages;
+	double ns;
+
+	must(!pipe2(to_faulter, O_CLOEXEC) && !pipe2(from_faulter, O_CLOEXEC));
+	pid = fork();
+	if (pid)
+		return pid;
+	detach_from_main();
+	pin(cpu);
+	pages = mmap(NULL, MAX_FAULTS * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		     -1, 0);
+	must(pages != MAP_FAILED && !madvise(pages, MAX_FAULTS * page, MADV_NOHUGEPAGE));
+	while (read(to_faulter[0], &nr, sizeof(nr)) == sizeof(nr) && nr <= MAX_FAULTS) {
+		ns = touch_pages(pages, nr, page);
+		must(write(from_faulter[1], &ns, sizeof(ns)) == sizeof(ns));
+	}
+	_exit(0);
+}
+
+static bool start_helpers(struct worker *w, int cpu)
+{
+	/* This one is first, while there is nothing to share. */
+	w->others[HELPER_FAULT] = start_faulter(cpu);
+	w->others[HELPER_ECHO1] = start_echo(0, cpu);
+	w->others[HELPER_ECHO2] = start_echo(1, other_cpu);
+	w->others[HELPER_FUTEX] = start_waker(cpu);
+	for (int i = 0; i < HELPERS; i++)
+		if (w->others[i] < 0)
+			return false;
+	return true;
+}
+
 static void worker_main(int ask, int answer, int cpu)
 {
 	struct request req;
@@ -297,10 +434,10 @@ int worker__start(struct worker *w)
 	if (zero_fd < 0 || pipe2(own, O_CLOEXEC) || pipe2(ask, O_CLOEXEC) ||
 	    pipe2(answer, O_CLOEXEC))
 		return -1;
-	w->echo[0] = start_echo(0, cpu);
-	w->echo[1] = start_echo(1, other_cpu);
+	if (!start_helpers(w, cpu))
+		return -1;
 	w->pid = fork();
-	if (w->pid < 0 || w->echo[0] < 0 || w->echo[1] < 0)
+	if (w->pid < 0)
 		return -1;
 	if (!w->pid)
 		worker_main(ask[0], answer[1], cpu);
@@ -313,13 +450,13 @@ int worker__start(struct worker *w)
 
 void worker__stop(struct worker *w)
 {
-	pid_t pids[] = { w->pid, w->echo[0], w->echo[1] };
+	for (int i = 0; i <= HELPERS; i++) {
+		pid_t pid = i ? w->others[i - 1] : w->pid;
 
-	for (unsigned int i = 0; i < 3; i++) {
-		if (pids[i] <= 0)
+		if (pid <= 0)
 			continue;
-		kill(pids[i], SIGKILL);
-		waitpid(pids[i], NULL, 0);
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
 	}
 }
 

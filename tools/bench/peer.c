@@ -58,35 +58,50 @@ const char *peer__missing(enum variant_id v)
 	}
 }
 
+static const char *const *const commands[VAR_MAX] = {
+	[VAR_IPCTRACE] = (const char *const[]){ IPCTRACE, NULL },
+	[VAR_OPS] = (const char *const[]){ IPCTRACE, "--ops", NULL },
+	[VAR_BPFTRACE] = (const char *const[]){ "bpftrace", "-e", BPFTRACE_ONE_LINER, NULL },
+	[VAR_PERF] = (const char *const[]){ "perf", "trace", "-s", "-e", "read,write", NULL },
+	[VAR_STRACE] =
+		(const char *const[]){ "strace", "-f", "-c", "-e", "trace=read,write", NULL },
+};
+
 /* Everything but the standard files is close-on-exec. */
 static void exec_peer(const struct peer *p, const struct worker *w)
 {
-	char a[16], b[16], c[16], all[64];
+	char pids[HELPERS + 1][12], all[(HELPERS + 2) * 16] = "";
+	const char *argv[24 + 2 * (HELPERS + 1)];
+	int n = 0;
 
-	snprintf(a, sizeof(a), "%d", w->pid);
-	snprintf(b, sizeof(b), "%d", w->echo[0]);
-	snprintf(c, sizeof(c), "%d", w->echo[1]);
-	snprintf(all, sizeof(all), "%s,%s,%s", a, b, c);
+	for (int i = 0; i <= HELPERS; i++) {
+		snprintf(pids[i], sizeof(pids[i]), "%d", i ? w->others[i - 1] : w->pid);
+		strcat(strcat(all, i ? "," : ""), pids[i]);
+	}
+	for (const char *const *arg = commands[p->variant]; arg && *arg; arg++)
+		argv[n++] = *arg;
+	if (!n)
+		_exit(127);
 	switch (p->variant) {
 	case VAR_IPCTRACE:
-		execl(IPCTRACE, IPCTRACE, "-p", a, "-p", b, "-p", c, "-o", p->data, NULL);
-		break;
 	case VAR_OPS:
-		execl(IPCTRACE, IPCTRACE, "--ops", "-p", a, "-p", b, "-p", c, "-o", p->data, NULL);
-		break;
-	case VAR_BPFTRACE:
-		execlp("bpftrace", "bpftrace", "-e", BPFTRACE_ONE_LINER, NULL);
+	case VAR_STRACE:
+		for (int i = 0; i <= HELPERS; i++) {
+			argv[n++] = "-p";
+			argv[n++] = pids[i];
+		}
+		argv[n++] = "-o";
+		argv[n++] = p->data;
 		break;
 	case VAR_PERF:
-		execlp("perf", "perf", "trace", "-s", "-e", "read,write", "-p", all, NULL);
-		break;
-	case VAR_STRACE:
-		execlp("strace", "strace", "-f", "-c", "-e", "trace=read,write", "-o", p->data,
-		       "-p", a, "-p", b, "-p", c, NULL);
+		argv[n++] = "-p";
+		argv[n++] = all;
 		break;
 	default:
 		break;
 	}
+	argv[n] = NULL;
+	execvp(argv[0], (char **)argv);
 	_exit(127);
 }
 

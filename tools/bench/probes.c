@@ -9,9 +9,11 @@
 #include "bench.h"
 #include "bench.skel.h"
 
+#define PROBES 4
+
 struct probes {
 	struct bench_bpf *skel;
-	struct bpf_link *links[3];
+	struct bpf_link *links[PROBES];
 };
 
 static int print_warnings(enum libbpf_print_level level, const char *fmt, va_list args)
@@ -48,9 +50,10 @@ int probes__attach(struct probes *p, enum variant_id v)
 		v >= VAR_EXIT ? p->skel->progs.empty_exit : NULL,
 		v >= VAR_BOTH ? p->skel->progs.empty_enter : NULL,
 		v >= VAR_SWITCH ? p->skel->progs.empty_switch : NULL,
+		v >= VAR_FAULT ? p->skel->progs.empty_fault : NULL,
 	};
 
-	for (unsigned int i = 0; i < 3; i++) {
+	for (unsigned int i = 0; i < PROBES; i++) {
 		if (!progs[i])
 			continue;
 		p->links[i] = bpf_program__attach(progs[i]);
@@ -66,7 +69,7 @@ int probes__attach(struct probes *p, enum variant_id v)
 
 void probes__detach(struct probes *p)
 {
-	for (unsigned int i = 0; i < 3; i++) {
+	for (unsigned int i = 0; i < PROBES; i++) {
 		bpf_link__destroy(p->links[i]);
 		p->links[i] = NULL;
 	}

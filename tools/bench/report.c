@@ -14,6 +14,7 @@
 #define LIMIT_FLOOR 42.0
 #define LIMIT_PIPE 100.0
 #define LIMIT_OTHER 55.0
+#define LIMIT_FAULT 60.0
 #define LIMIT_BPFTRACE 0.6
 
 static const struct {
@@ -22,12 +23,13 @@ static const struct {
 } limits[] = {
 	{ LOAD_PIPE, LIMIT_PIPE },     { LOAD_UNIX, LIMIT_PIPE },  { LOAD_TCP, LIMIT_PIPE },
 	{ LOAD_GETPPID, LIMIT_OTHER }, { LOAD_ZERO, LIMIT_OTHER }, { LOAD_FILE, LIMIT_OTHER },
+	{ LOAD_FAULT, LIMIT_FAULT },
 };
 
 static const char *const json_names[VAR_MAX] = {
-	"untraced", "empty_exit",   "empty_enter_exit", "empty_enter_exit_switch",
-	"ipctrace", "ipctrace_ops", "bpftrace",         "perf_trace",
-	"strace",
+	"untraced",    "empty_exit", "empty_enter_exit", "empty_enter_exit_switch",
+	"empty_fault", "ipctrace",   "ipctrace_ops",     "bpftrace",
+	"perf_trace",  "strace",
 };
 
 /* ns added per system call, or per operation where their number is not known. NAN: not measured */
@@ -81,7 +83,7 @@ static void print_load(const struct results *r, enum load_id l, FILE *f)
 		fprintf(f, "  %-26s", variant_names[v]);
 		print_number(f, 10, 1, c->min);
 		print_number(f, 10, 1, v ? results__added(r, v, l) : NAN);
-		print_number(f, 8, 2, v ? ratio(r, v, VAR_EXIT, l) : NAN);
+		print_number(f, 8, 2, v ? ratio(r, v, load__floor(l), l) : NAN);
 		print_number(f, 10, 2, v ? ratio(r, v, VAR_BPFTRACE, l) : NAN);
 		fprintf(f, " %7u", c->rounds);
 		print_number(f, 6, 1, spread(c) * 100);
@@ -164,7 +166,7 @@ static void json_load(const struct results *r, enum load_id l, FILE *f)
 			c->rounds);
 		json_number(f, "ns_per_op", c->min);
 		json_number(f, "added_ns_per_call", results__added(r, v, l));
-		json_number(f, "ratio_to_floor", v ? ratio(r, v, VAR_EXIT, l) : NAN);
+		json_number(f, "ratio_to_floor", v ? ratio(r, v, load__floor(l), l) : NAN);
 		json_number(f, "ratio_to_bpftrace", v ? ratio(r, v, VAR_BPFTRACE, l) : NAN);
 		json_number(f, "spread", spread(c));
 		fprintf(f, "}");
@@ -215,7 +217,7 @@ int results__json(const struct results *r, FILE *f)
 
 static bool check_added(const struct results *r, enum load_id l, double limit, FILE *f)
 {
-	double floor = results__added(r, VAR_EXIT, l);
+	double floor = results__added(r, load__floor(l), l);
 	double added = results__added(r, VAR_IPCTRACE, l);
 	double here = limit * (floor > LIMIT_FLOOR ? floor / LIMIT_FLOOR : 1);
 	bool ok = added <= here; /* not, if not measured */
