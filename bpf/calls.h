@@ -63,6 +63,8 @@ enum kind {
 	KIND_pread = 64, /* (fd, buf, n, pos) */
 	KIND_pwrite = 65,
 	KIND_remap = 66, /* changes the map of memory, but not what of it is shared */
+	KIND_madvise = 67, /* (addr, len, advice) */
+	KIND_mlock = 68, /* (addr, len) */
 	KIND_vm_readv = 70, /* (pid, local iov, n, remote iov, n, flags) */
 	KIND_vm_writev = 71,
 	KIND_ptrace = 72, /* (request, pid, addr, data) */
@@ -167,7 +169,9 @@ enum kind {
 	CALL(mremap, mremap)         \
 	CALL(mprotect, remap)        \
 	CALL(brk, remap)             \
-	CALL(madvise, remap)         \
+	CALL(madvise, madvise)       \
+	CALL(mlock, mlock)           \
+	CALL(mlock2, mlock)          \
 	CALL(shmat, shmat)           \
 	VM_CALLS(CALL)               \
 	CALL_OPEN(CALL)              \

@@ -297,13 +297,19 @@ static __always_inline __u32 chan_modes(__u32 row, __u32 mode)
 	return modes;
 }
 
-/* Somebody has mapped it so that it could be written. */
-static __always_inline void chan_writable(__u32 row, __u64 vm_flags)
+/* Somebody has mapped it in that way; flags: what else follows from it. */
+static __always_inline void chan_mapped(__u32 row, __u64 vm_flags, __u32 flags)
 {
 	struct chan_row *c = chan_at(row);
 
-	if (c && vm_flags & VM_SHARED)
-		c->flags |= CHAN_WRITABLE;
+	if (vm_flags & VM_SHARED)
+		flags |= CHAN_WRITABLE;
+	if (vm_flags & VM_LOCKED)
+		flags |= CHAN_POPULATED;
+	if (vm_flags & (VM_HUGETLB | VM_HUGEPAGE))
+		flags |= CHAN_HUGE;
+	if (c && flags & ~c->flags)
+		c->flags |= flags;
 }
 
 /* The same of the file's channel in that role. NO_ROW: it has none. */

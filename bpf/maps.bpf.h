@@ -174,6 +174,14 @@ struct {
 	__type(value, struct mem_spans);
 } mem_spans SEC(".maps");
 
+/* How many processes have shared memory, by the lowest bits of their pids: mostly none. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MEM_SHARERS);
+	__type(key, __u32);
+	__type(value, __u32);
+} mem_sharers SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);

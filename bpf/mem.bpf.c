@@ -42,6 +42,8 @@ static long look_at(struct task_struct *task, struct vm_area_struct *vma, struct
 	l->start = vma->vm_start;
 	l->end = vma->vm_end;
 	l->page = vma->vm_pgoff + ((l->addr - l->start) >> MEM_PAGE_SHIFT);
+	/* Of a huge page its first one stands for all. */
+	l->page &= ~0ULL << (mem_page_shift(file) - MEM_PAGE_SHIFT);
 	l->size = mem_size(file);
 	l->file = file;
 	return 0;
@@ -311,12 +313,18 @@ static __always_inline bool is_in_span(const struct mem_spans *m, __u64 addr)
 	return false;
 }
 
-/* Most programs share nothing: they leave at the second look-up. */
+/* Most programs share nothing: they leave at the first look-up. */
 static __always_inline bool may_be_shared(__u64 addr)
 {
-	struct task_state *ts = state_of(bpf_get_current_task_btf());
-	struct mem_spans *m = ts ? spans_of(ts) : NULL;
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u32 *sharers = sharers_like(task->tgid);
+	struct task_state *ts;
+	struct mem_spans *m;
 
+	if (!sharers || !*sharers)
+		return false;
+	ts = state_of(task);
+	m = ts ? spans_of(ts) : NULL;
 	return m && (m->nr_late || is_in_span(m, addr));
 }
 
@@ -494,24 +502,24 @@ static __always_inline void attached(struct task_state *ts, __u32 chan, __u64 fi
 }
 
 /* There is a new mapping at that address, perhaps a shared one. */
-static __noinline int mem_mapped(__u64 addr, __u32 counts)
+static __noinline int mem_mapped(__u64 addr, __u32 counts, __u32 flags)
 {
 	struct task_state *ts = state_of(bpf_get_current_task_btf());
 	struct look l = { .addr = addr, .which = KEY_CALL };
-	__u32 chan;
+	__u32 chan, tgid = bpf_get_current_task_btf()->tgid;
 
 	if (!ts)
 		return 0;
 	if (look_patiently(&l) == -EBUSY) {
-		span_add(ts->proc, ts->proc_id, addr, ~0ULL); /* it may be that long */
+		span_add(ts->proc, ts->proc_id, tgid, addr, ~0ULL); /* it may be that long */
 		lose(LOSS_PAGE, 1);
 		return 0;
 	}
 	if (!l.file)
 		return 0;
-	span_add(ts->proc, ts->proc_id, l.start, l.end);
+	span_add(ts->proc, ts->proc_id, tgid, l.start, l.end);
 	chan = chan_of_scratch(KEY_CALL, l.file, ROLE_ATTACH, 0);
-	chan_writable(chan, l.flags);
+	chan_mapped(chan, l.flags, flags);
 	if (counts)
 		attached(ts, chan, l.file, 0);
 	return 0;
@@ -546,7 +554,7 @@ int mem_call(__u32 kind, __s64 ret)
 	if (!ts || call_is_compat(task) || kind == KIND_remap)
 		return 0;
 	m = bpf_map_lookup_elem(&mem_spans, &ts->proc);
-	if (m)
+	if (m && kind != KIND_mlock && kind != KIND_madvise)
 		__sync_fetch_and_add(&m->version, 1);
 	if (!(cfg.mechs & MECHS_MEMORY))
 		return 0;
@@ -554,16 +562,25 @@ int mem_call(__u32 kind, __s64 ret)
 	case KIND_mmap:
 		if (!mmap_is_shared(regs))
 			return 0;
-		return is_error(ret) ? mmap_failed(ts, regs, ret) : mem_mapped(ret, 1);
+		if (is_error(ret))
+			return mmap_failed(ts, regs, ret);
+		return mem_mapped(ret, 1, call_arg(regs, 3) & MAP_POPULATE ? CHAN_POPULATED : 0);
 	case KIND_shmat:
-		return is_error(ret) ? 0 : mem_mapped(ret, 1);
+		return is_error(ret) ? 0 : mem_mapped(ret, 1, 0);
 	}
 	m = spans_of(ts);
 	if (!m || is_error(ret))
 		return 0;
 	switch (kind) {
 	case KIND_mremap:
-		return mem_mapped(ret, 0);
+		return mem_mapped(ret, 0, 0);
+	case KIND_mlock:
+		return mem_mapped(call_arg(regs, 0), 0, 0);
+	case KIND_madvise:
+		if (!madvise_tells(regs))
+			return 0;
+		return mem_mapped(call_arg(regs, 0), 0,
+				  call_arg(regs, 2) == MADV_HUGEPAGE ? 0 : CHAN_POPULATED);
 	case KIND_munmap:
 		span_drop(ts->proc, call_arg(regs, 0), call_arg(regs, 0) + call_arg(regs, 1));
 		break;

@@ -21,6 +21,9 @@
 #define VM_EXEC 4
 #define VM_SHARED 8 /* and its file is open for writing */
 #define VM_MAYSHARE 0x80
+#define VM_LOCKED 0x2000
+#define VM_HUGETLB 0x400000
+#define VM_HUGEPAGE 0x20000000 /* madvise() has asked for them */
 #define S_IFREG 0100000
 #define MEM_PAGE_SHIFT 12
 #define MEM_PAGE (1UL << MEM_PAGE_SHIFT)
@@ -33,6 +36,21 @@ static __always_inline bool mmap_is_shared(struct pt_regs *regs)
 	__u32 type = call_arg(regs, 3) & MAP_TYPE;
 
 	return cfg.mechs & MECHS_MAPPED && (type == MAP_SHARED || type == MAP_SHARED_VALIDATE);
+}
+
+#define MAP_POPULATE 0x8000
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#define MADV_HUGEPAGE 14
+
+/* madvise() that says something of pages that are touched, or not, from then on. */
+static __always_inline bool madvise_tells(struct pt_regs *regs)
+{
+	__u32 advice = call_arg(regs, 2);
+
+	return cfg.mechs & MECHS_MEMORY &&
+	       (advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE ||
+		advice == MADV_HUGEPAGE);
 }
 
 static __always_inline __u64 name_of_dentry(__u64 dentry)
@@ -129,6 +147,16 @@ static __always_inline __u32 sysv_key(__u64 name)
 	return key;
 }
 
+/* The size of its pages, which may be huge ones, as a power of two. */
+static __always_inline __u32 mem_page_shift(__u64 file)
+{
+	__u64 sb = PEEK_ADDR(struct inode, PEEK_ADDR(struct file, file, f_inode), i_sb);
+
+	if (PEEK(struct super_block, sb, s_magic) != HUGETLBFS_MAGIC)
+		return MEM_PAGE_SHIFT;
+	return PEEK(struct super_block, sb, s_blocksize_bits) & 63;
+}
+
 static __always_inline __u64 mem_size(__u64 file)
 {
 	return PEEK(struct inode, PEEK_ADDR(struct file, file, f_inode), i_size);
@@ -142,6 +170,7 @@ static __always_inline bool mem_fill(struct chan_row *c, __u64 file)
 	long n;
 
 	c->capacity = mem_size(file);
+	c->page_shift = mem_page_shift(file);
 	if (!(PEEK(struct super_block, sb, s_flags) & SB_KERNMOUNT))
 		return true;
 	if (c->key.mech == MECH_SHM)
@@ -154,6 +183,32 @@ static __always_inline bool mem_fill(struct chan_row *c, __u64 file)
 }
 
 /* --- where a process has shared memory: a superset, that tells most page faults apart at once --- */
+
+static __always_inline __u32 *sharers_like(__u32 tgid)
+{
+	tgid &= MEM_SHARERS - 1;
+	return bpf_map_lookup_elem(&mem_sharers, &tgid);
+}
+
+/* The process has shared memory from now on. */
+static __always_inline void spans_begin(struct mem_spans *m, __u32 tgid)
+{
+	__u32 *sharers = sharers_like(tgid);
+
+	if (!sharers || __sync_lock_test_and_set(&m->nr, 1))
+		return;
+	m->tgid = tgid;
+	__sync_fetch_and_add(sharers, 1);
+}
+
+static __always_inline void spans_end(struct mem_spans *m)
+{
+	__u32 *sharers = sharers_like(m->tgid);
+
+	if (sharers && __sync_lock_test_and_set(&m->nr, 0))
+		__sync_fetch_and_sub(sharers, 1);
+	m->proc = 0;
+}
 
 static __always_inline struct mem_spans *spans_of(struct task_state *ts)
 {
@@ -193,7 +248,7 @@ static long span_add_step(__u32 i, struct span_step *s)
 	return 1;
 }
 
-static __always_inline void span_add(__u32 proc, __u32 proc_id, __u64 start, __u64 end)
+static __always_inline void span_add(__u32 proc, __u32 proc_id, __u32 tgid, __u64 start, __u64 end)
 {
 	struct mem_spans *m = bpf_map_lookup_elem(&mem_spans, &proc);
 	struct span_step s = { .proc = proc, .start = start, .end = end };
@@ -205,7 +260,7 @@ static __always_inline void span_add(__u32 proc, __u32 proc_id, __u64 start, __u
 		__builtin_memset(m->span, 0, sizeof(m->span));
 		m->proc = proc_id;
 	}
-	m->nr = 1;
+	spans_begin(m, tgid);
 	bpf_loop(MEM_SPANS, span_add_step, &s, 0);
 	if (s.done)
 		return;
@@ -234,7 +289,8 @@ static __always_inline void span_drop(__u32 proc, __u64 start, __u64 end)
 	bpf_loop(MEM_SPANS, span_drop_step, &s, 0);
 }
 
-static __always_inline void spans_inherit(__u32 from, __u32 from_id, __u32 to, __u32 to_id)
+static __always_inline void spans_inherit(__u32 from, __u32 from_id, __u32 to, __u32 to_id,
+					  __u32 tgid)
 {
 	struct mem_spans *m = bpf_map_lookup_elem(&mem_spans, &from), *n;
 
@@ -245,7 +301,7 @@ static __always_inline void spans_inherit(__u32 from, __u32 from_id, __u32 to, _
 		return;
 	__builtin_memcpy(n->span, m->span, sizeof(n->span));
 	n->proc = to_id;
-	n->nr = 1;
+	spans_begin(n, tgid);
 }
 
 /* The memory is another one, or none any more: what was late is lost. */
@@ -256,7 +312,7 @@ static __always_inline void spans_forget(__u32 proc)
 
 	if (!m || !en)
 		return;
-	m->nr = m->proc = 0;
+	spans_end(m);
 	if (!m->nr_late)
 		return;
 	__sync_fetch_and_sub(&en->touches_late, m->nr_late);

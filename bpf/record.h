@@ -136,6 +136,10 @@ enum chan_flags {
 	CHAN_REMOVED = 64, /* System V: does not exist any more, so nobody needs to hold it */
 	CHAN_MESSAGES = 128, /* keeps borders of messages, as not all of its mechanism do */
 	CHAN_WRITABLE = 256, /* memory that is not only read */
+	/* Why first touches of it were not seen. */
+	CHAN_POPULATED = 512, /* mapped whole at once: MAP_POPULATE, mlock() */
+	CHAN_HUGE = 1024, /* in huge pages, or it may be */
+	CHAN_TOUCHED_BEFORE = 2048, /* somebody had it mapped before the trace */
 };
 
 /* What makes a channel the same channel. */
@@ -168,7 +172,7 @@ struct chan_row {
 
 	__u32 ledger; /* row + 1 */
 	__u16 name_len;
-	__u16 _pad;
+	__u16 page_shift; /* of memory: the size of its pages, as a power of two; 0: any other */
 	char name[PATH_LEN];
 	/* The kernel side's own: to see, when there is a second writer, whether the order is known. */
 	__u32 edges[CHAN_EDGES]; /* row + 1 of those that there are; 0: none */

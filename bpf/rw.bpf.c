@@ -404,6 +404,8 @@ int BPF_PROG(on_rare, struct pt_regs *regs, long ret)
 	case KIND_mremap:
 	case KIND_shmat:
 	case KIND_remap:
+	case KIND_madvise:
+	case KIND_mlock:
 		touches_again(); /* it may be this call that was in the way */
 		return mem_call(kind, ret);
 	case KIND_eventfd:
@@ -525,6 +527,10 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		break;
 	case KIND_remap:
 		if (!any_late_touches())
+			return 0;
+		break;
+	case KIND_madvise:
+		if (!madvise_tells(regs) && !any_late_touches())
 			return 0;
 		break;
 	case KIND_open:

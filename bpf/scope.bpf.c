@@ -39,7 +39,7 @@ int BPF_PROG(on_fork, struct task_struct *child)
 	task_inherit(ts, task_begin(child, proc, ts->why));
 	p = proc_at(proc);
 	if (p)
-		spans_inherit(ts->proc, ts->proc_id, proc, p->id);
+		spans_inherit(ts->proc, ts->proc_id, proc, p->id, child->tgid);
 	if (p)
 		record_life(LIFE_FORK, p->id, p->parent, p->pid, p->comm);
 	return 0;

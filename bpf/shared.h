@@ -252,6 +252,7 @@ struct mem_span {
  * page's address, and below it the version, the role and a 1.
  */
 #define MEM_LATE 64
+#define MEM_SHARERS 4096 /* power of two */
 #define LATE_VERSIONS 1024
 
 struct mem_spans {
@@ -259,6 +260,8 @@ struct mem_spans {
 	__u32 nr; /* 0: it has none */
 	__u32 version; /* how often shared memory was mapped, or any unmapped */
 	__u32 nr_late;
+	__u32 tgid; /* as the kernel counts them */
+	__u32 _pad;
 	__u64 late[MEM_LATE]; /* 0: free */
 	struct mem_span span[MEM_SPANS];
 };

@@ -136,6 +136,7 @@ int snap_map(struct bpf_iter__task_vma *ctx)
 	struct chan_key key = {};
 	struct task_state *ts;
 	__u64 file;
+	__u32 row;
 
 	if (!task || !vma)
 		return 0;
@@ -143,9 +144,9 @@ int snap_map(struct bpf_iter__task_vma *ctx)
 	file = ts ? shared_file(vma, &key) : 0;
 	if (!file)
 		return 0;
-	chan_writable(chan_get_in(KEY_SNAPSHOT, &key, file, ROLE_ATTACH, CHAN_PREEXISTING),
-		      vma->vm_flags);
-	span_add(ts->proc, ts->proc_id, vma->vm_start, vma->vm_end);
+	row = chan_get_in(KEY_SNAPSHOT, &key, file, ROLE_ATTACH, CHAN_PREEXISTING);
+	chan_mapped(row, vma->vm_flags, CHAN_TOUCHED_BEFORE);
+	span_add(ts->proc, ts->proc_id, task->tgid, vma->vm_start, vma->vm_end);
 	return 0;
 }
 

@@ -224,6 +224,18 @@ static bool can_be_left(const struct mech_desc *m)
 	       m->flows != FLOWS_NONE;
 }
 
+/* Of memory: how big its pages are, and why touches of them may not have been seen. */
+static void put_pages(struct json *j, const struct chan_row *row)
+{
+	if (row->page_shift && row->page_shift < 64)
+		json__put_u64(j, "page_size", 1ULL << row->page_shift);
+	json__put_array(j, "unseen_pages");
+	for (int i = 0; i < UNSEEN_PAGES; i++)
+		if (row->flags & unseen_pages[i].flag)
+			json__string(j, unseen_pages[i].key);
+	json__close(j);
+}
+
 static int put_chan(struct out *o, const struct gchan *c)
 {
 	struct priv *p = o->priv;
@@ -264,6 +276,8 @@ static int put_chan(struct out *o, const struct gchan *c)
 		json__put_u64(j, "dropped", c->row.dropped);
 	if (m->tags || c->row.capacity_messages)
 		put_queue(j, &c->row);
+	if (m->measured == IN_PAGES)
+		put_pages(j, &c->row);
 	json__put_u64(j, "count", c->count);
 	json__put_bool(j, "cut", c->row.flags & CHAN_CUT);
 	json__close(j);

@@ -511,6 +511,29 @@ static int put_table(struct out *o, const struct table *t, size_t nr)
 			    p->colours ? "\033[0m" : "");
 }
 
+/* Pages are "at least": of which memory, and why. */
+static void put_unseen(struct out *o)
+{
+	for (size_t i = 0; i < o->g->nr_chans; i++) {
+		const struct gchan *c = o->g->chans[i];
+		const char *sep = ": ";
+
+		for (int r = 0; r < UNSEEN_PAGES; r++) {
+			if (mech__get(c->row.key.mech)->measured != IN_PAGES ||
+			    !(c->row.flags & unseen_pages[r].flag))
+				continue;
+			if (sep[0] == ':') {
+				fputs("Pages at least, of ", o->f);
+				escape__text(o->f, c->name ? c->name : "memory");
+			}
+			fprintf(o->f, "%s%s", sep, unseen_pages[r].text);
+			sep = "; ";
+		}
+		if (sep[0] == ';')
+			fputc('\n', o->f);
+	}
+}
+
 static void put_notes(struct out *o, const char *lines)
 {
 	const struct priv *p = o->priv;
@@ -521,6 +544,7 @@ static void put_notes(struct out *o, const char *lines)
 		fputs("shared: of several writers, whose order the kernel does not give\n", o->f);
 	if (p->nr_inferred)
 		fputs("inferred: not seen itself, but nothing else fits\n", o->f);
+	put_unseen(o);
 	fprintf(o->f, "%s%s%s", alarm ? "\033[31m" : "", lines, alarm ? "\033[0m" : "");
 	for (char *const *note = o->g->meta.notes; note && *note; note++) {
 		escape__text(o->f, *note);

@@ -11,8 +11,10 @@ static const char *const life_words[] = { "none", "fork", "exec", "exit", "chan"
 static const char *const proc_words[] = {
 	"dead", "initial", "root", "compat", "cut", "holder", NULL
 };
-static const char *const chan_words[] = { "preexisting", "cut",     "ledger",   "no-ledger", "gone",
-					  "two-ends",    "removed", "messages", "writable",  NULL };
+static const char *const chan_words[] = { "preexisting", "cut",       "ledger",  "no-ledger",
+					  "gone",        "two-ends",  "removed", "messages",
+					  "writable",    "populated", "huge",    "touched-before",
+					  NULL };
 
 static const char *const mode_words[] = { "write", "read", NULL };
 static const char *const passed_words[] = {

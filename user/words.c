@@ -249,3 +249,9 @@ char *losses__lines(const struct graph *g)
 	}
 	return s;
 }
+
+const struct unseen unseen_pages[UNSEEN_PAGES] = {
+	{ CHAN_POPULATED, "populated", "mapped whole before it was touched" },
+	{ CHAN_HUGE, "huge", "in huge pages, each touched but once, or it may be" },
+	{ CHAN_TOUCHED_BEFORE, "before", "mapped before the trace" },
+};

@@ -50,4 +50,13 @@ char *meta__command(const struct gmeta *m);
  */
 char *losses__lines(const struct graph *g);
 
+/* Why pages of shared memory may have been touched unseen: a bit of enum chan_flags each. */
+struct unseen {
+	uint32_t flag;
+	const char *key, *text;
+};
+
+#define UNSEEN_PAGES 3
+extern const struct unseen unseen_pages[UNSEEN_PAGES];
+
 #endif

@@ -67,6 +67,8 @@ struct chan {
 	int64_t capacity_messages, highwater_messages;
 	uint64_t truncated; /* bytes of messages, cut off by receivers that had no room */
 	uint32_t unordered; /* who woke whom is not known: only how many were */
+	char unseen[16]; /* why touches of its pages are not seen */
+	uint64_t page_size; /* of its pages; 0: what is usual */
 	int32_t writers[MAX_PLACES]; /* process + 1 that touched that page last to write */
 };
 

@@ -103,6 +103,10 @@ static void write_chans(struct json *j)
 			json__num(j, "capacity_messages", c->capacity_messages);
 		if (c->highwater_messages != UNKNOWN)
 			json__num(j, "highwater_messages", c->highwater_messages);
+		if (c->unseen[0])
+			json__str(j, "unseen_pages", c->unseen);
+		if (c->page_size)
+			json__num(j, "page_size", c->page_size);
 		if (c->truncated)
 			json__num(j, "truncated_bytes", c->truncated);
 		json__close(j, '}');

@@ -17,7 +17,7 @@ extern const struct factory pipe_factories[], pipe_life_factories[];
 extern const struct factory pipe_many_factories[], pipe_splice_factories[];
 extern const struct factory fifo_factories[], uring_factories[], uring_sock_factories[];
 extern const struct factory shm_factories[], posixshm_factories[], memfd_factories[];
-extern const struct factory mmap_factories[];
+extern const struct factory mmap_factories[], pages_factories[];
 extern const struct factory sem_factories[], sem_many_factories[];
 extern const struct factory msg_factories[], mq_factories[];
 extern const struct factory tcp_factories[];
@@ -49,6 +49,7 @@ const struct factory *const factory_tables[] = {
 	posixshm_factories,
 	memfd_factories,
 	mmap_factories,
+	pages_factories,
 	sem_factories,
 	sem_many_factories,
 	msg_factories,

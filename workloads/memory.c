@@ -27,22 +27,35 @@ static void set_size(int fd, int chan, uint32_t places)
 	arena->chans[chan].capacity = places_size(places);
 }
 
-int shm__make(const char *name, key_t key, uint32_t places, int *id)
+static int shm__chan(const char *name, key_t key, size_t size, const int *id)
 {
 	struct chan *c;
 	struct stat ns;
 	int chan;
 
-	die_if(places > MAX_PLACES, "more than %d places", MAX_PLACES);
-	*id = shmget(key, places_size(places), IPC_CREAT | IPC_EXCL | 0600);
-	die_if(*id < 0, "shmget: %s", strerror(errno));
 	die_if(stat("/proc/self/ns/ipc", &ns), "ipc namespace: %s", strerror(errno));
 	chan = chan__add(name, "shm", 0, *id);
 	c = &arena->chans[chan];
 	c->key = (uint32_t)key;
 	c->ns = ns.st_ino;
-	c->capacity = places_size(places);
+	c->capacity = size;
 	return chan;
+}
+
+int shm__make(const char *name, key_t key, uint32_t places, int *id)
+{
+	die_if(places > MAX_PLACES, "more than %d places", MAX_PLACES);
+	*id = shmget(key, places_size(places), IPC_CREAT | IPC_EXCL | 0600);
+	die_if(*id < 0, "shmget: %s", strerror(errno));
+	return shm__chan(name, key, places_size(places), id);
+}
+
+int shm__make_huge(const char *name, size_t size, int *id)
+{
+	*id = shmget(IPC_PRIVATE, size, IPC_CREAT | SHM_HUGETLB | 0600);
+	if (*id < 0)
+		skip("shmget with huge pages: %s", strerror(errno));
+	return shm__chan(name, 0, size, id);
 }
 
 /* Ids are numbers of one namespace: another's segment may have the same. */

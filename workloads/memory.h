@@ -27,6 +27,7 @@ size_t places_size(uint32_t places);
 
 /* Channels; each returns its index. Nobody has attached it yet. */
 int shm__make(const char *name, key_t key, uint32_t places, int *id);
+int shm__make_huge(const char *name, size_t size, int *id);
 int posixshm__make(const char *name, const char *file, uint32_t places, struct end *e);
 int memfd__make(const char *name, const char *label, uint32_t places, struct end *e);
 int file__make(const char *name, const char *file, uint32_t places, struct end *e);

@@ -291,6 +291,11 @@ class Comparison:
                 self.equal(chan.get(key), fact[key], "%s: %s" % (what, key))
         if fact.get("path") is not None:
             self.equal(chan["path"], fact["path"], what + ": path")
+        if "unseen_pages" in chan:
+            unseen = fact.get("unseen_pages")
+            self.equal(chan["unseen_pages"], [unseen] if unseen else [], what + ": unseen_pages")
+        if fact.get("page_size"):
+            self.equal(chan.get("page_size"), fact["page_size"], what + ": page_size")
         self.equal(chan.get("truncated_bytes", 0), fact.get("truncated_bytes", 0),
                    what + ": truncated_bytes")
         if "label" in fact:
