@@ -28,6 +28,9 @@ int fd_noted(__u32 edge, __u32 fd);
 int mem_call(__u32 kind, __s64 ret);
 int touches_again(void);
 int mem_moved(__u32 chan, __u32 role, __u64 n, __u64 file);
+int regular_moved(__u32 chan, __u32 role, __u64 n, __u64 file);
+int file_opened(__u64 file);
+int file_attached(__u32 chan, __u64 file);
 int eventfd_moved(__u32 edge);
 int op_record(__u64 where, __s64 ret, __u64 blocked_ns);
 
@@ -177,13 +180,15 @@ static __always_inline void act_end(struct act *a, struct task_state *ts, __s64 
 	moved = act_count(a, e, ret, blocked_ns);
 	if (act_is_unix(a, c, ret))
 		unix_moved(a->chan - 1, a->edge - 1, a->file, a->role, ret);
-	if (moved > 0 && (c->key.mech == MECH_POSIXSHM || c->key.mech == MECH_MEMFD))
-		mem_moved(a->chan - 1, a->role, ret, a->file);
 	if (moved <= 0)
 		return;
 	if (c->key.mech > MECH_FIFO) {
 		if (c->key.mech == MECH_EVENTFD)
 			eventfd_moved(a->edge - 1);
+		if (c->key.mech == MECH_FILE)
+			regular_moved(a->chan - 1, a->role, ret, a->file);
+		if (c->key.mech == MECH_POSIXSHM || c->key.mech == MECH_MEMFD)
+			mem_moved(a->chan - 1, a->role, ret, a->file);
 		return;
 	}
 	if (pipe_moved(c, e, a->file, a->role))

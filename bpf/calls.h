@@ -13,6 +13,7 @@ enum kind {
 	KIND_read = 1, /* (fd, ...) */
 	KIND_write = 2, /* (fd, ...) */
 	KIND_splice = 3, /* (in, off, out, off, len, flags) */
+	KIND_copyrange = 25, /* (in, off, out, off, len, flags), as splice */
 	KIND_tee = 4, /* (in, out, len, flags) */
 	KIND_vmsplice = 5, /* (fd, iov, n, flags): reads or writes as fd is open */
 	KIND_sendfile = 6, /* (out, in, ...) */
@@ -78,7 +79,9 @@ enum kind {
 	HANDLER(rare) HANDLER(io) HANDLER(sync) HANDLER(queue) HANDLER(vm) HANDLER(passed)
 
 #ifdef __NR_open
-#define CALL_OPEN(CALL) CALL(open, open)
+#define CALL_OPEN(CALL)  \
+	CALL(open, open) \
+	CALL(creat, open)
 #else
 #define CALL_OPEN(CALL)
 #endif
@@ -127,6 +130,8 @@ enum kind {
 	CALL(ptrace, ptrace)               \
 	CALL(ioctl, ioctl)
 
+#define CALL_COPY(CALL) CALL(copy_file_range, copyrange)
+
 #define CALLS(CALL)                  \
 	CALL(read, read)             \
 	CALL(readv, read)            \
@@ -138,6 +143,7 @@ enum kind {
 	CALL(tee, tee)               \
 	CALL(vmsplice, vmsplice)     \
 	CALL(sendfile, sendfile)     \
+	CALL_COPY(CALL)              \
 	CALL(openat, open)           \
 	CALL(openat2, open)          \
 	CALL(fcntl, fcntl)           \

@@ -66,6 +66,17 @@ static __always_inline enum mech mem_key_of(__u64 file, __u64 inode, struct chan
 	return mech != MECH_NONE && cfg.mechs & 1U << mech ? mech : MECH_NONE;
 }
 
+/* What channel a regular file is that is read or written: memory, or a file of a file system. */
+static __always_inline enum mech stored_key_of(__u64 file, __u64 inode, struct chan_key *key)
+{
+	enum mech mech = mem_mech(file, inode);
+
+	inode_key(inode, key);
+	if (mech == MECH_MMAP)
+		return inode_is_kernels(inode) ? MECH_NONE : MECH_FILE;
+	return mech;
+}
+
 /* What kind of channel a file is in that role, if it is one that this trace watches. */
 static __always_inline enum mech chan_key_of(__u64 file, __u32 role, struct chan_key *key)
 {
@@ -82,13 +93,10 @@ static __always_inline enum mech chan_key_of(__u64 file, __u32 role, struct chan
 		mech = sock_key(file, role, key);
 		break;
 	case S_IFREG:
-		/* Files that are nothing but memory; those of file systems are none by being read. */
 		if (inode_is_anon(inode))
 			mech = other_key(file, key);
 		else
-			mech = mem_key_of(file, inode, key);
-		if (mech == MECH_MMAP)
-			mech = MECH_NONE;
+			mech = stored_key_of(file, inode, key);
 		break;
 	case S_IFCHR:
 	case 0:
@@ -120,6 +128,9 @@ static __always_inline void chan_fill_row(struct chan_row *c, struct chan_key *k
 	c->flags = flags;
 	switch (key->mech) {
 	case MECH_FILE:
+		/* See regular.bpf.h. */
+		c->found_bytes = c->highwater = c->found_at[0] = c->found_at[1] = mem_size(file);
+		/* fallthrough */
 	case MECH_FUTEX:
 	case MECH_FIFO:
 		named = true;

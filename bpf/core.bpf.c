@@ -18,6 +18,12 @@ static __always_inline __u32 kind_of(struct pt_regs *regs)
 	return nr < NR_CALLS ? kinds[nr] : KIND_none;
 }
 
+/* Between two files, each with a place of its own: (in, off, out, off, ...). */
+static __always_inline bool kind_has_offsets(__u32 kind)
+{
+	return kind == KIND_splice || kind == KIND_copyrange;
+}
+
 /* So that the channel's edges can be found from it. */
 static __always_inline void list_edge(struct chan_row *c, __u32 row)
 {
@@ -142,6 +148,8 @@ int attach(__u64 file, __u32 fd, __u32 role)
 		edge = edge_row_of(chan, found >> 32, role) + 1; /* NO_ROW + 1 is 0 */
 		if (c->key.mech <= MECH_FIFO)
 			pipe_attach(chan, c, ts, file, role);
+		if (c->key.mech == MECH_FILE)
+			file_attached(chan, file);
 	} else if (chan == NO_ROOM) {
 		ts->seen++;
 		lose(LOSS_NO_CHAN, 1);
@@ -350,7 +358,7 @@ __noinline int note_acts(__u32 kind)
 	struct task_state *ts = state_of(task);
 	__u32 fd = call_arg(regs, 0), fd2 = call_arg(regs, 1);
 	__u32 role = kind_writes(kind) ? ROLE_WRITE : ROLE_READ;
-	bool two = kind == KIND_splice || kind == KIND_tee || kind == KIND_sendfile;
+	bool two = kind_has_offsets(kind) || kind == KIND_tee || kind == KIND_sendfile;
 
 	if (!ts)
 		return 0;
@@ -358,7 +366,7 @@ __noinline int note_acts(__u32 kind)
 		return sync_sleeps(kind);
 	if (kind_is_queue(kind))
 		return queue_act(kind, fd);
-	if (kind == KIND_splice)
+	if (kind_has_offsets(kind))
 		fd2 = call_arg(regs, 2);
 	if (kind == KIND_vmsplice) {
 		__u64 file = file_of(task, fd);

@@ -196,6 +196,21 @@ struct {
 	__type(value, struct page_writers);
 } page_writers SEC(".maps");
 
+/* Those used longest ago are forgotten: then such a page is "shared". */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct page_key);
+	__type(value, struct page_parts);
+} page_parts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct page_parts);
+} new_parts SEC(".maps");
+
 /* What a new row of them is made from. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -378,6 +378,10 @@ struct moved {
 	__u32 chan, proc, role;
 	__u32 from; /* whose the bytes are that are not yet in a flow */
 	__u64 pos, end, bytes;
+	/* Of files, see regular.bpf.h. */
+	__u64 size, found, life;
+	__u32 first;
+	__u32 loose; /* others may have moved on the same descriptor meanwhile */
 };
 
 /* Not on the stack, where the verifier would follow each value through each round of the loop. */
@@ -423,15 +427,45 @@ static long moved_step(__u32 i, void *ctx)
 	return 0;
 }
 
-/* Where the call began in the file; -1: not known. */
-static __always_inline __s64 moved_from(__u64 n, __u64 file)
+/* The same of a call between two files: told by pointers, unless it is where the file stood. */
+static __always_inline __s64 moved_between(struct pt_regs *regs, __u32 kind, __u32 role, __u64 n,
+					   __u64 file)
 {
+	__u64 at, pos = 0;
+
+	if (kind == KIND_sendfile)
+		at = role == ROLE_READ ? call_arg(regs, 2) : 0;
+	else
+		at = role == ROLE_READ ? call_arg(regs, 1) : call_arg(regs, 3);
+	if (!at)
+		return PEEK(struct file, file, f_pos) - n;
+	/* It has been moved on. */
+	return bpf_probe_read_user(&pos, sizeof(pos), (void *)at) ? -1 : (__s64)(pos - n);
+}
+
+#define O_APPEND 02000
+
+/* Where the call began in the file; -1: not known. */
+static __noinline __s64 moved_from(__u32 role, __u64 n, __u64 file)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	__u32 kind = kind_of(regs);
 	__s64 pos;
 
-	switch (kind_of(regs)) {
-	case KIND_pread:
+	if (ts && ts->moved_end)
+		return ts->moved_end - n;
+	switch (kind) {
+	case KIND_splice:
+	case KIND_copyrange:
+	case KIND_sendfile:
+		return moved_between(regs, kind, role, n, file);
 	case KIND_pwrite:
+		/* Linux appends, whatever the offset says. */
+		if (PEEK(struct file, file, f_flags) & O_APPEND)
+			return mem_size(file) - n;
+		/* fallthrough */
+	case KIND_pread:
 		return call_arg(regs, 3);
 	case KIND_preadv2:
 	case KIND_pwritev2:
@@ -452,12 +486,15 @@ int mem_moved(__u32 chan, __u32 role, __u64 n, __u64 file)
 {
 	struct task_state *ts = state_of(bpf_get_current_task_btf());
 	struct chan_row *c = chan_at(chan);
-	__s64 pos = moved_from(n, file);
 	struct moved *m;
 	__u32 zero = 0;
+	__s64 pos;
 
 	m = bpf_map_lookup_elem(&moving, &zero);
-	if (!ts || !c || !m || pos < 0)
+	if (!ts || !c || !m)
+		return 0;
+	pos = moved_from(role, n, file);
+	if (pos < 0)
 		return 0;
 	m->chan = c->id;
 	m->proc = ts->proc_id;
@@ -470,6 +507,8 @@ int mem_moved(__u32 chan, __u32 role, __u64 n, __u64 file)
 	page_credit(m);
 	return 0;
 }
+
+#include "regular.bpf.h"
 
 /* --- calls --- */
 

@@ -108,6 +108,15 @@ static __always_inline bool is_memory(__u64 file)
 	return is_memory_magic(PEEK(struct super_block, sb, s_magic));
 }
 
+#define SB_I_NOEXEC 2
+
+/* Of /proc, /sys and such: what is read there nobody has written. */
+static __always_inline bool inode_is_kernels(__u64 inode)
+{
+	return PEEK(struct super_block, PEEK_ADDR(struct inode, inode, i_sb), s_iflags) &
+	       SB_I_NOEXEC;
+}
+
 /* What a regular file is as memory. */
 static __noinline enum mech mem_mech(__u64 file, __u64 inode)
 {

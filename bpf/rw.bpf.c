@@ -80,7 +80,7 @@ static __always_inline bool may_be_channel(__u64 file)
 	case S_IFCHR >> 12:
 		return rdev_may_be_pty(PEEK(struct inode, inode, i_rdev));
 	case S_IFREG >> 12:
-		return magic_may_be_channel(inode_magic(inode));
+		return cfg.mechs & 1U << MECH_FILE || magic_may_be_channel(inode_magic(inode));
 	case 0:
 		return inode_is_anon(inode);
 	}
@@ -238,7 +238,7 @@ static __always_inline __u32 one_file(struct pt_regs *regs, __u32 kind, long ret
 /* Bytes from one file to another in one call; either may be no channel. */
 static __always_inline int two_files(struct pt_regs *regs, __u32 kind, long ret)
 {
-	__u32 fd = call_arg(regs, 0), fd2 = call_arg(regs, kind == KIND_splice ? 2 : 1);
+	__u32 fd = call_arg(regs, 0), fd2 = call_arg(regs, kind_has_offsets(kind) ? 2 : 1);
 	__u32 role = kind == KIND_sendfile ? ROLE_WRITE : ROLE_READ, flags = 0;
 	struct call c;
 	bool a, b;
@@ -270,7 +270,7 @@ int BPF_PROG(on_io, struct pt_regs *regs, long ret)
 {
 	__u32 kind = kind_of(regs);
 
-	if (kind == KIND_splice || kind == KIND_tee || kind == KIND_sendfile)
+	if (kind_has_offsets(kind) || kind == KIND_tee || kind == KIND_sendfile)
 		return two_files(regs, kind, ret);
 	kind = one_file(regs, kind, ret);
 	if (kind == KIND_vm)
@@ -287,6 +287,8 @@ static __always_inline bool opens_channel(long fd)
 
 	if (!file)
 		return false;
+	if (cfg.mechs & 1U << MECH_FILE && file_type(file) == S_IFREG >> 12)
+		return PEEK(struct file, file, f_mode) & FMODE_WRITE;
 	return file_type(file) == S_IFIFO >> 12 ||
 	       (file_type(file) == S_IFCHR >> 12 && file_rdev(file) == PTMX);
 }
@@ -338,6 +340,8 @@ static __always_inline int now_open(struct pt_regs *regs, __u32 kind, __u32 fd)
 
 	if (!may_be_channel(file) || !file)
 		return 0;
+	if (file_type(file) == S_IFREG >> 12)
+		return file_opened(file);
 	if (kind == KIND_bind || (kind == KIND_connect && is_inet_datagrams(file)))
 		return now_bound(file, kind);
 	if (!call_begin(&c, regs))
@@ -519,6 +523,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	case KIND_splice:
 	case KIND_tee:
 	case KIND_sendfile:
+	case KIND_copyrange:
 		bpf_tail_call_static(ctx, &on_exit, KIND_io);
 		return 0;
 	case KIND_mmap:

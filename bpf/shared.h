@@ -163,6 +163,7 @@ struct task_state {
 	__s64 message_tag;
 	__u64 message_size, message_time;
 	__u64 message_site; /* what code has made it */
+	__u64 moved_end; /* where in the file a request of io_uring ended; 0: not known */
 	struct fd_cache cache[FD_CACHE];
 	struct sync_cache sync[SYNC_CACHE];
 };
@@ -240,6 +241,9 @@ struct tag_flow {
 
 #define MECHS_MAPPED (MECHS_MEMORY | 1U << MECH_FUTEX)
 
+/* What is written there stays, and can be read again and again by its place. */
+#define MECHS_STORED (1U << MECH_POSIXSHM | 1U << MECH_MEMFD | 1U << MECH_FILE)
+
 /* Where a process has shared memory; no page of it lies outside. */
 #define MEM_SPANS 16 /* power of two */
 
@@ -297,6 +301,24 @@ struct page_writers {
 };
 
 #define PASSES 32768 /* files whose descriptors were passed, by who did over which channel */
+
+/*
+ * Of a page of a file that several have written: which parts of it are whose. Where parts overlap, the
+ * newest counts; where there is none, the page's former owner.
+ */
+#define PAGE_PARTS 128
+#define PARTS_PAGES 4096
+
+struct page_part {
+	__u16 start, end; /* in the page */
+	__u32 writer;
+};
+
+struct page_parts {
+	__u32 nr; /* more than PAGE_PARTS: there was no room, or their order is not known */
+	__u32 owner; /* process id; 0: what was there before */
+	struct page_part part[PAGE_PARTS];
+};
 
 /* What an iterator writes for each open file that is a channel. */
 struct snap_file {

@@ -231,6 +231,18 @@ static __always_inline void unknown_end(void)
 		lose(LOSS_URING, 1);
 }
 
+/* The place in the file is in the request, which is the same memory; it has been moved on. */
+static __noinline void uring_place(__u64 req, __u64 file)
+{
+	struct task_state *ts = uring_state();
+
+	if (!ts)
+		return;
+	ts->moved_end = 0;
+	if (file && file_type(file) == S_IFREG >> 12)
+		ts->moved_end = PEEK(struct io_rw, req, kiocb.ki_pos);
+}
+
 static __always_inline void uring_completed(__u64 req, __s64 ret)
 {
 	__u64 file = PEEK_ADDR(struct io_kiocb, req, file);
@@ -272,9 +284,13 @@ static __always_inline void uring_completed(__u64 req, __s64 ret)
 	case DOES_RECV:
 		if (PEEK(struct io_sr_msg, req, msg_flags) & MSG_PEEK)
 			flags |= ACT_PEEK;
-		/* fallthrough */
-	case DOES_READ:
 		uring_act(file, ROLE_READ, flags, 0, ret);
+		return;
+	case DOES_READ:
+	case DOES_WRITE:
+		uring_place(req, file);
+		uring_act(file, does == DOES_READ ? ROLE_READ : ROLE_WRITE, flags, 0, ret);
+		uring_place(req, 0);
 		return;
 	default:
 		if (sent_elsewhere(req, does, file) ||

@@ -145,7 +145,7 @@ static const char *find_relation(struct graph *g, struct chan *c)
 
 static bool any_traffic(const struct chan *c, const struct mech_desc *m)
 {
-	const bool ops = m->measured == IN_OPS || m->of_process;
+	const bool ops = m->measured == IN_OPS || m->measured == IN_BOTH || m->of_process;
 	const struct edge *e;
 
 	for_each_edges(list, c) list_for_each(e, list, by_chan) if (e->e.bytes || e->e.pages ||

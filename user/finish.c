@@ -259,6 +259,8 @@ int graph__finish(struct graph *g)
 	if (!err)
 		err = passed_finish(g);
 	if (!err)
+		files_drop_private(g);
+	if (!err)
 		err = list_procs(g);
 	if (!err)
 		err = list_chans(g);

@@ -172,6 +172,9 @@ void flow_free(struct graph *g, struct flow *f);
 /* Do flows go both ways over it? */
 void flow_find_two_way(struct graph *g, struct chan *c);
 
+/* files.c: leaves out what no two processes use. */
+void files_drop_private(struct graph *g);
+
 /* flow_loose.c */
 int flow_resolve_loose(struct graph *g, struct chan *c);
 

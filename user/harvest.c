@@ -85,9 +85,11 @@ static void emit_proc(struct tracer *t, const struct proc_row *p)
 	tracer__emit(t, &r.h, REC_PROC, sizeof(r));
 }
 
-/* Kernel addresses are nobody's business. */
+/* Kernel addresses are nobody's business, nor what the kernel side keeps of files. */
 static void set_public_key(struct chan_row *c)
 {
+	if (c->key.mech == MECH_FILE)
+		c->highwater = c->found_at[0] = c->found_at[1] = 0;
 	if (mech__get(c->key.mech)->in_ipcns)
 		c->key.gen = 0;
 	if (mech__get(c->key.mech)->of_process)
@@ -166,12 +168,14 @@ static void emit_lost(struct tracer *t)
 
 /* --- rows --- */
 
-/* Files that everybody maps to read, as the C library does, carry nothing between processes. */
+/* Files that everybody only reads, as the C library is, carry nothing between processes. */
 static bool is_only_read(const struct tracer *t, const struct edge_row *e)
 {
 	const struct chan_row *c = &t->chans[e->chan_row];
 
-	return c->id == e->chan && c->key.mech == MECH_MMAP && !(c->flags & CHAN_WRITABLE);
+	if (c->id != e->chan || c->flags & CHAN_WRITABLE)
+		return false;
+	return c->key.mech == MECH_MMAP || (c->key.mech == MECH_FILE && e->role == ROLE_READ);
 }
 
 static void say_edge(struct tracer *t, const struct edge_row *e)
@@ -493,7 +497,7 @@ static void sweep(struct tracer *t)
 	for (i = 0; i < nr; i++)
 		if (t->chans[i].id && !busy[i])
 			busy[i] = is_queue(&t->chans[i]) ? queues__exists(&t->chans[i])
-							 : pages__persist(&t->chans[i]);
+							 : pages__persist(t, &t->chans[i]);
 	doom(t, busy, nr);
 	for (i = 0; i < nr; i++) {
 		if (!t->chans[i].id || busy[i]) {
@@ -524,6 +528,7 @@ size_t harvest__tick(struct tracer *t)
 		chans += t->chans[i].id != 0;
 		ledgers += t->chans[i].id && t->chans[i].ledger;
 	}
+	t->crowded = chans > t->rows[TABLE_CHANS].max / 2;
 	/* Looking through all open files has its price: only when a good part of the rows is in use. */
 	if (is_over(t, chans, ledgers, 16) &&
 	    now - t->last_sweep >= (is_over(t, chans, ledgers, 4) ? SWEEP_SOON_NS : SWEEP_NS)) {

@@ -109,6 +109,9 @@ static int size_memory(struct tracer *t, size_t procs)
 					   t->opts.mechs & MECHS_MAPPED ? procs : 1);
 
 	err = err ?: bpf_map__set_max_entries(s->maps.touches, on ? TOUCHES : 1);
+	on = t->opts.mechs & 1U << MECH_FILE;
+	err = err ?: bpf_map__set_max_entries(s->maps.page_parts, on ? PARTS_PAGES : 1);
+	on = t->opts.mechs & (MECHS_MEMORY | MECHS_STORED);
 	return err ?: bpf_map__set_max_entries(s->maps.page_writers, on ? PAGE_GROUPS : 1);
 }
 

@@ -41,7 +41,8 @@ struct mech_desc {
 	enum {
 		IN_BYTES,
 		IN_OPS,
-		IN_PAGES
+		IN_PAGES,
+		IN_BOTH /* bytes, and operations that have none */
 	} measured; /* what of edges and flows counts; pages beside bytes, if there are any */
 	bool off; /* unless asked for with -m */
 	const char *tags; /* what messages differ by: "types", "priorities"; NULL: nothing */

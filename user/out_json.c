@@ -220,8 +220,8 @@ static void put_signal(struct json *j, const struct gchan *c)
 /* Reading memory takes nothing away, and of some what is read is not what was written. */
 static bool can_be_left(const struct mech_desc *m)
 {
-	return m->measured != IN_PAGES && m->flows != FLOWS_EVENTS && m->flows != FLOWS_LOOSE &&
-	       m->flows != FLOWS_NONE;
+	return m->measured != IN_PAGES && m->measured != IN_BOTH && m->flows != FLOWS_EVENTS &&
+	       m->flows != FLOWS_LOOSE && m->flows != FLOWS_NONE;
 }
 
 /* Of memory: how big its pages are, and why touches of them may not have been seen. */

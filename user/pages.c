@@ -7,6 +7,7 @@
 #include <sys/shm.h>
 #include <sys/stat.h>
 
+#include "graph_priv.h" /* names_path() */
 #include "tracer_priv.h"
 
 static int compare_ids(const void *a, const void *b)
@@ -101,14 +102,31 @@ bool pages__are_many(const struct tracer *t)
 	return t->engine->touches > TOUCHES / 2 || t->engine->page_groups > PAGE_GROUPS / 2;
 }
 
-/* System V and POSIX shared memory wait for the next to come. */
-bool pages__persist(const struct chan_row *c)
+/* Who wrote it, is to be known to whoever reads it, as long as there is room to remember. */
+static bool file_persists(const struct tracer *t, const struct chan_row *c)
+{
+	struct stat st;
+	bool there;
+	char *path;
+
+	if (!c->first_writer || t->crowded)
+		return false;
+	path = names_path(c->name, c->name_len, PATH_LEN, c->flags & CHAN_CUT);
+	there = path && !stat(path, &st) && st.st_ino == c->key.ino;
+	free(path);
+	return there;
+}
+
+/* System V and POSIX shared memory wait for the next to come, and so do files. */
+bool pages__persist(const struct tracer *t, const struct chan_row *c)
 {
 	struct shmid_ds segment;
 	struct stat st;
 	char path[PATH_LEN + 16];
 
 	switch (c->key.mech) {
+	case MECH_FILE:
+		return file_persists(t, c);
 	case MECH_SHM:
 		return !stat("/proc/self/ns/ipc", &st) && st.st_ino == c->key.dev &&
 		       !shmctl(c->key.ino, IPC_STAT, &segment);

@@ -47,6 +47,7 @@ struct tracer {
 	struct outsider *outsiders;
 	size_t nr_outsiders;
 	uint64_t last_sweep, last_clean;
+	bool crowded; /* half of the rows of channels are in use */
 	uint64_t *cgroups; /* ids whose paths were emitted */
 	size_t nr_cgroups;
 	bool watches_messages; /* all messages, by their addresses */
@@ -86,7 +87,8 @@ void queues__forget(struct tracer *t, const uint32_t *ids, size_t nr);
 /* pages.c */
 bool pages__are_many(const struct tracer *t);
 void pages__clean(struct tracer *t);
-bool pages__persist(const struct chan_row *c); /* memory that is there though nobody has it */
+/* Memory and files that are there though nobody has them. */
+bool pages__persist(const struct tracer *t, const struct chan_row *c);
 
 /* fds.c */
 void fds__take(struct tracer *t, uint8_t state); /* of channels in one of these states; 0: of all */

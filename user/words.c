@@ -105,6 +105,8 @@ const char *amount__text(char buf[AMOUNT_LEN], const struct gchan *c, uint64_t b
 	switch (mech__get(c->row.key.mech)->measured) {
 	case IN_OPS:
 		return "-";
+	case IN_BOTH:
+		return bytes ? human__exact(buf, bytes) : "-";
 	case IN_PAGES:
 		snprintf(buf, AMOUNT_LEN, "%" PRIu64 " page%s%s%s", pages, pages == 1 ? "" : "s",
 			 bytes ? ", " : "", bytes ? human__exact(n, bytes) : "");

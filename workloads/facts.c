@@ -341,7 +341,7 @@ static int check_flows(int chan, uint64_t read)
 static bool has_no_balance(const struct chan *c)
 {
 	static const char *const kinds[] = { "signal",   "eventfd", "pty",  "netlink", "shm",
-					     "posixshm", "memfd",   "mmap", "vm" };
+					     "posixshm", "memfd",   "mmap", "vm",      "file" };
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
 		if (!strcmp(c->mechanism, kinds[i]))

@@ -23,7 +23,7 @@ extern const struct factory msg_factories[], mq_factories[];
 extern const struct factory tcp_factories[];
 extern const struct factory futex_factories[], futex_lib_factories[];
 extern const struct factory futex_new_factories[];
-extern const struct factory lock_factories[];
+extern const struct factory lock_factories[], file_factories[], file_life_factories[];
 extern const struct factory unix_server_factories[], unix_ways_factories[];
 extern const struct factory unix_dgram_factories[], unix_pass_factories[];
 extern const struct factory unix_fds_factories[], vm_fds_factories[];
@@ -59,6 +59,8 @@ const struct factory *const factory_tables[] = {
 	futex_lib_factories,
 	futex_new_factories,
 	lock_factories,
+	file_factories,
+	file_life_factories,
 	unix_server_factories,
 	unix_ways_factories,
 	unix_dgram_factories,

@@ -125,7 +125,18 @@ ssize_t x_vmsplice(const struct end *e, enum role role, const struct iovec *iov,
 
 ssize_t x_sendfile(const struct end *out, const struct end *in, size_t len)
 {
-	return count(out, ROLE_WRITE, out->nonblock, sendfile(out->fd, in->fd, NULL, len));
+	ssize_t ret = sendfile(out->fd, in->fd, NULL, len);
+
+	count(in, ROLE_READ, in->nonblock, ret);
+	return count(out, ROLE_WRITE, out->nonblock, ret);
+}
+
+ssize_t x_copy_file_range(const struct end *in, const struct end *out, size_t len)
+{
+	ssize_t ret = copy_file_range(in->fd, NULL, out->fd, NULL, len, 0);
+
+	count(in, ROLE_READ, in->nonblock, ret);
+	return count(out, ROLE_WRITE, out->nonblock, ret);
 }
 
 /* ---- channels and their ends ---- */

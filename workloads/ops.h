@@ -39,6 +39,7 @@ ssize_t x_tee(const struct end *in, const struct end *out, size_t len, unsigned 
 ssize_t x_vmsplice(const struct end *e, enum role role, const struct iovec *iov, int n,
 		   unsigned int flags);
 ssize_t x_sendfile(const struct end *out, const struct end *in, size_t len);
+ssize_t x_copy_file_range(const struct end *in, const struct end *out, size_t len);
 
 /* A pipe: p[0] reads, p[1] writes. */
 int pipe__open(const char *name, struct end p[2], int flags);

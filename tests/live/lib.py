@@ -428,7 +428,7 @@ class Graph:
         edges = [e for e in self.edges if e["channel"] == chan["id"]]
         flows = [f for f in self.flows if f["channel"] == chan["id"]]
         for role, end in (("write", "from"), ("read", "to")):
-            if role == "write" and chan["unit"] == "page":
+            if role == "write" and (chan["unit"] == "page" or chan["mechanism"] == "file"):
                 continue  # any number of readers get all of it
             for proc in {f[end] for f in flows}:
                 has = sum(e["bytes"] for e in edges
