@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Files without a place of their own in any file system: eventfd, signalfd, userfaultfd. They share
- * one inode, and what they are is in their name.
+ * Files without a place of their own in any file system: eventfd, signalfd, userfaultfd, inotify. They
+ * share one inode, and what they are is in their name.
  */
 #ifndef IPCTRACE_ANON_BPF_H
 #define IPCTRACE_ANON_BPF_H
@@ -10,11 +10,12 @@
 
 #define ANON_INODE_FS_MAGIC 0x09041934
 
-/* The first 8 characters of "[eventfd]", "[signalfd]", "[userfaultfd]". */
+/* The first 8 characters of "[eventfd]", "[signalfd]", "[userfaultfd]", "inotify". */
 #define ANON_EVENTFD 0x6466746e6576655bULL
 #define ANON_SIGNALFD 0x666c616e6769735bULL
 #define ANON_PIDFD 0x005d64666469705bULL /* all of "[pidfd]" */
 #define ANON_USERFAULTFD 0x756166726573755bULL
+#define ANON_INOTIFY 0x00796669746f6e69ULL
 
 /* What kind of file system it is of. */
 static __always_inline __u64 inode_magic(__u64 inode)
@@ -46,6 +47,14 @@ static __always_inline enum mech eventfd_key(__u64 file, struct chan_key *key)
 	return MECH_EVENTFD;
 }
 
+static __always_inline enum mech inotify_key(__u64 file, struct chan_key *key)
+{
+	key->ino = PEEK_ADDR(struct file, file, private_data);
+	key->dev = key->gen = 0;
+	key->word = WORD_INOTIFY;
+	return MECH_FILE;
+}
+
 /* What those begin with that do not begin with 0, by number. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -68,12 +77,14 @@ static __always_inline void eventfd_fill(struct chan_row *c, __u64 file)
 		c->found_bytes = *start;
 }
 
-/* Addresses and ids are used again: how many eventfds have been made tells them apart. */
+/* Addresses and ids are used again: how many have been made tells them apart. */
 static __always_inline __u64 anon_ident(__u64 file)
 {
 	__u64 name = anon_name(file);
 	struct engine *en = the_engine();
 
+	if (name == ANON_INOTIFY)
+		return name ^ (en ? en->eventfds : 0);
 	if (name != ANON_EVENTFD)
 		return name;
 	return name ^ (__u64)eventfd_id(file) << 32 ^ (en ? en->eventfds : 0);

@@ -34,7 +34,7 @@ enum kind {
 	KIND_aio = 21, /* (context, n, requests): returns how many */
 	KIND_bind = 22, /* (fd, ...) */
 	KIND_sigwait = 23, /* (set, info, ...): returns a signal */
-	KIND_eventfd = 24, /* (count, flags): returns an fd */
+	KIND_eventfd = 24, /* (count, flags), or inotify: returns an fd */
 	KIND_passed = 30, /* no call's kind, but where on_passed stands */
 	KIND_futex_wait = 36, /* (addr, val, mask, flags, timeout, clock) */
 	KIND_futex_waitv = 37, /* (words, n, ...): returns which */
@@ -113,7 +113,9 @@ enum kind {
 	CALL(mq_notify, mq_notify)
 
 #ifdef __NR_eventfd
-#define CALL_EVENTFD(CALL) CALL(eventfd, eventfd)
+#define CALL_EVENTFD(CALL)     \
+	CALL(eventfd, eventfd) \
+	CALL(inotify_init, eventfd)
 #else
 #define CALL_EVENTFD(CALL)
 #endif
@@ -130,7 +132,9 @@ enum kind {
 	CALL(ptrace, ptrace)               \
 	CALL(ioctl, ioctl)
 
-#define CALL_COPY(CALL) CALL(copy_file_range, copyrange)
+#define CALL_COPY(CALL)                   \
+	CALL(copy_file_range, copyrange) \
+	CALL(inotify_init1, eventfd)
 
 #define CALLS(CALL)                  \
 	CALL(read, read)             \

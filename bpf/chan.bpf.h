@@ -128,6 +128,10 @@ static __always_inline void chan_fill_row(struct chan_row *c, struct chan_key *k
 	c->flags = flags;
 	switch (key->mech) {
 	case MECH_FILE:
+		if (key->word == WORD_INOTIFY) {
+			c->flags |= CHAN_WRITABLE;
+			break;
+		}
 		/* See regular.bpf.h. */
 		c->found_bytes = c->highwater = c->found_at[0] = c->found_at[1] = mem_size(file);
 		/* fallthrough */

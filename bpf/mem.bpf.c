@@ -508,6 +508,7 @@ int mem_moved(__u32 chan, __u32 role, __u64 n, __u64 file)
 	return 0;
 }
 
+#include "inotify.bpf.h"
 #include "regular.bpf.h"
 
 /* --- calls --- */

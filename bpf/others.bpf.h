@@ -26,6 +26,8 @@ int other_key(__u64 file, struct chan_key *key)
 	case 0:
 		if (inode_is_anon(inode) && anon_name(file) == ANON_EVENTFD)
 			return eventfd_key(file, key);
+		if (inode_is_anon(inode) && anon_name(file) == ANON_INOTIFY)
+			return inotify_key(file, key);
 	}
 	return MECH_NONE;
 }

@@ -148,8 +148,10 @@ struct chan_key {
 	__u32 dev;
 	__u64 ino;
 	__u32 gen; /* i_generation: a FIFO made again under a recycled inode number is another one */
-	__u32 word; /* of memory: offset of a futex, in units of 4 bytes */
+	__u32 word; /* of memory: offset of a futex, in units of 4 bytes; of files: WORD_INOTIFY */
 };
+
+#define WORD_INOTIFY 1 /* no file, but what tells of changes of files */
 
 /* One of two ends of a connection, or what a mailbox is bound to. */
 struct chan_end {

@@ -347,10 +347,14 @@ int regular_moved(__u32 chan, __u32 role, __u64 n, __u64 file)
 	m = bpf_map_lookup_elem(&moving, &zero);
 	if (!(cfg.mechs & 1U << MECH_FILE) || !ts || !c || !m)
 		return 0;
+	if (c->key.word == WORD_INOTIFY)
+		return role == ROLE_READ ? inotify_read(chan, n) : 0;
 	pos = moved_from(role, n, file);
 	m->size = PEEK(struct inode, inode, i_size);
-	if (role == ROLE_WRITE)
+	if (role == ROLE_WRITE) {
 		file_written(c, ts->proc_id, pos, n, m->size);
+		inotify_written(file);
+	}
 	if (!c->first_writer)
 		return 0;
 	m->chan = c->id;
@@ -378,7 +382,7 @@ int file_attached(__u32 chan, __u64 file)
 	struct chan_row *c = chan_at(chan);
 	__u32 n;
 
-	if (!(cfg.mechs & 1U << MECH_FILE) || !c || !c->first_writer)
+	if (!(cfg.mechs & 1U << MECH_FILE) || !c || !c->first_writer || c->key.word)
 		return 0;
 	n = path_names(file + bpf_core_field_offset(struct file, f_path), c->name);
 	c->name_len = n;

@@ -307,9 +307,11 @@ static __always_inline int made_new(struct pt_regs *regs, __u32 kind, __u32 fd)
 	if (key.mech == MECH_NONE)
 		return 0;
 	bpf_map_delete_elem(&chan_rows, &key);
+	__sync_fetch_and_add(&en->eventfds, 1);
+	if (key.mech == MECH_FILE)
+		chan_row_of(file, ROLE_READ, 0); /* whoever makes an event there must find it */
 	if (key.mech != MECH_EVENTFD)
 		return 0;
-	__sync_fetch_and_add(&en->eventfds, 1);
 	id = key.ino;
 	start = call_arg(regs, 0);
 	if (kind == KIND_eventfd && start)

@@ -53,7 +53,7 @@ struct engine {
 	__u32 queue_crowd; /* some type has several senders and several receivers */
 	__u32 queues_off; /* threads: QUEUE_OFF */
 	__u32 touches_late; /* see mem_spans.late */
-	__u64 eventfds; /* made so far */
+	__u64 eventfds; /* made so far, and others whose addresses are used again */
 	__u32 passes; /* rows made in the map of these since the collector took them out */
 	__u32 _pad2;
 	__u64 message_site; /* what code allocates messages of queues; 0: not known yet */

@@ -12,7 +12,7 @@ static bool is_shared(const struct chan *c)
 	bool several = false, written = false;
 	const struct edge *e;
 
-	if (!list__empty(&c->flows))
+	if (!list__empty(&c->flows) || chan_is_inotify(&c->c.row))
 		return true;
 	for_each_edges(list, c) list_for_each(e, list, by_chan)
 	{

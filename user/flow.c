@@ -465,62 +465,6 @@ static int resolve_lane(struct graph *g, struct chan *c, unsigned int end)
 	return err;
 }
 
-/* Bytes of a file that were not told apart: of whom the reader may have them. */
-static int take_parts(struct graph *g, struct chan *c, const struct ledger_row *r)
-{
-	bool alone = !c->c.row.found_bytes && !(c->c.row.flags & CHAN_PREEXISTING);
-	const struct edge *from;
-	size_t writers = 0;
-	int err = 0;
-
-	list_for_each(from, &c->edges[ROLE_WRITE][0], by_chan)
-		writers += from->e.bytes > 0;
-	list_for_each(from, &c->edges[ROLE_WRITE][0], by_chan) {
-		struct gflow f = { .from = from->e.proc, .to = &r->to->p };
-
-		if (alone && writers == 1 && r->bytes <= from->e.bytes) {
-			f.bytes = r->bytes;
-			f.ops = r->ops;
-		} else {
-			f.shared_bytes = min_u64(r->bytes, from->e.bytes);
-			f.certainty = CERTAIN_SHARED;
-		}
-		if (!err && from->e.proc != &r->to->p)
-			err = flow_add(g, c, &f);
-	}
-	return err;
-}
-
-/* The kernel side counts the flows themselves. */
-static int take_rows(struct graph *g, struct chan *c)
-{
-	const bool parts = mech__get(c->c.row.key.mech)->measured == IN_BOTH;
-	struct ledger_row *r;
-	int err = 0;
-
-	list_for_each(r, &c->ledger, by_chan) {
-		if (parts && r->from_key == PROC_SHARED) {
-			err = err ?: take_parts(g, c, r);
-			continue;
-		}
-		struct gflow f = {
-			.from = r->from ? &r->from->p : &g->priv->outside.p,
-			.to = &r->to->p,
-			.ops = r->ops,
-			.bytes = r->bytes,
-			.pages = r->pages,
-			.certainty = r->from_key == PROC_SHARED ? CERTAIN_SHARED : CERTAIN_EXACT,
-		};
-
-		if (!err)
-			err = flow_add(g, c, &f);
-	}
-	if (!err)
-		err = wakers_resolve(g, c);
-	flow_find_two_way(g, c);
-	return err;
-}
-
 /* What a member of a group got from one who sends, where every member gets all. */
 static int take_of_all(struct graph *g, struct chan *c, const struct edge *from,
 		       const struct edge *to, uint64_t sent, size_t senders)
@@ -592,7 +536,7 @@ static int resolve(struct graph *g, struct chan *c)
 	case FLOWS_TO_ALL:
 		return resolve_to_all(g, c);
 	case FLOWS_ROWS:
-		return take_rows(g, c);
+		return flow_resolve_rows(g, c);
 	case FLOWS_EVENTS:
 	case FLOWS_LOOSE:
 	case FLOWS_NONE:

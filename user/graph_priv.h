@@ -108,6 +108,11 @@ static inline bool chan_has_two_ends(const struct chan *c)
 	return c->c.row.flags & CHAN_TWO_ENDS;
 }
 
+static inline bool chan_is_inotify(const struct chan_row *row)
+{
+	return row->key.mech == MECH_FILE && row->key.word == WORD_INOTIFY;
+}
+
 /* Where what is written at that end of the channel can be read, and the other way round. */
 static inline unsigned int chan_other_end(const struct chan *c, unsigned int end)
 {
@@ -174,6 +179,9 @@ void flow_find_two_way(struct graph *g, struct chan *c);
 
 /* files.c: leaves out what no two processes use. */
 void files_drop_private(struct graph *g);
+
+/* flow_rows.c */
+int flow_resolve_rows(struct graph *g, struct chan *c);
 
 /* flow_loose.c */
 int flow_resolve_loose(struct graph *g, struct chan *c);

@@ -92,6 +92,8 @@ static void set_public_key(struct chan_row *c)
 		c->highwater = c->found_at[0] = c->found_at[1] = 0;
 	if (mech__get(c->key.mech)->in_ipcns)
 		c->key.gen = 0;
+	if (c->key.mech == MECH_FILE && c->key.word == WORD_INOTIFY)
+		c->key.ino = c->id;
 	if (mech__get(c->key.mech)->of_process)
 		return;
 	if (c->key.mech == MECH_NETLINK || (!(c->flags & CHAN_TWO_ENDS) && !c->ends[0].family))

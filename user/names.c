@@ -242,6 +242,8 @@ int names_chan(struct gchan *c)
 
 	if (c->folded && c->count > 1) { /* of many names */
 		name = strdup(m->name);
+	} else if (chan_is_inotify(&c->row)) {
+		name = strdup("inotify");
 	} else if (m->naming_by == NAME_PATH && c->row.name_len) {
 		path = names_path(c->row.name, c->row.name_len, PATH_LEN, c->row.flags & CHAN_CUT);
 		name = path ? strdup(path) : NULL;

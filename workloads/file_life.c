@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <unistd.h>
 
 #include "data.h"
@@ -243,6 +244,69 @@ static void run_lockfile(void)
 	procs__join();
 }
 
+/* ---- somebody is told of changes, and reads what is new ---- */
+
+static int events; /* channel */
+
+static void changer(void *arg)
+{
+	uint32_t me = (uintptr_t)arg, all = arg_num("writers");
+	size_t n = arg_num("chunk");
+	struct end e;
+
+	memory__open(&e, chan, O_WRONLY | O_APPEND);
+	memset(data__buffer(), self, n);
+	for (uint32_t i = 0; i < arg_num("lines"); i++) {
+		turn__await(TAKEN, i * all + me + 1);
+		must(x_write(&e, data__buffer(), n) == (ssize_t)n, "write");
+		sync__made(self, events, ROLE_WRITE, 1);
+		turn__pass(WRITTEN);
+	}
+}
+
+/* The events that are there: whoever has written since the last time has made them. */
+static void listener(void *arg)
+{
+	bool dir = arg_is("watch", "directory"), blocks = arg_is("read", "asleep");
+	uint32_t all = arg_num("writers"), total = all * arg_num("lines");
+	struct end in, e;
+	ssize_t n;
+
+	(void)arg;
+	end__init(&in, inotify_init1(IN_CLOEXEC), events);
+	must(in.fd >= 0, "inotify_init1");
+	must(inotify_add_watch(in.fd, dir ? tmpdir() : arena->chans[chan].path, IN_MODIFY) >= 0,
+	     "inotify_add_watch");
+	memory__open(&e, chan, O_RDONLY);
+	for (uint32_t i = 0; i < total; i++) {
+		turn__pass(TAKEN);
+		if (!blocks)
+			turn__await(WRITTEN, i + 1);
+		n = x_read(&in, data__buffer(), 4096);
+		must(n > 0, "read");
+		flow__add(1 + i % all, self, events, n, true);
+		/* Before it is told that the call has returned, it is not said by whom that is. */
+		data__read(&e, DATA_MAX, !blocks, NULL);
+		turn__await(WRITTEN, i + 1);
+	}
+}
+
+static void run_inotify(void)
+{
+	struct chan *c;
+
+	chan = data__file("log");
+	events = chan__add("events", "file", 0, 0);
+	c = &arena->chans[events];
+	c->any_ino = 1;
+	snprintf(c->label, sizeof(c->label), "inotify");
+	for (uintptr_t i = 0; i < arg_num("writers"); i++)
+		proc__spawnf(changer, (void *)i, "w%u", (unsigned int)i);
+	proc__spawn("listener", listener, NULL);
+	procs__join();
+	memory__unlink(chan);
+}
+
 const struct factory file_life_factories[] = {
 	{
 		.name = "file-rename",
@@ -283,6 +347,20 @@ const struct factory file_life_factories[] = {
 		.params = { COMMON_PARAMS, PROCS_PARAM("procs", "3", "that lock") },
 		.selftest = ";procs=10",
 		.run = run_lockfile,
+	},
+	{
+		.name = "file-inotify",
+		.help = "one is told of each write to a file, and reads what is new",
+		.params = {
+			COMMON_PARAMS,
+			PROCS_PARAM("writers", "2", "by turns"),
+			NUM_PARAM("lines", "10", 1, 10000, "of each"),
+			NUM_PARAM("chunk", "100", 1, 65536, "bytes of one"),
+			{ "watch", "file", "file|directory", 0, 0, "where it is told of" },
+			{ "read", "ready", "ready|asleep", 0, 0, "when the events are read" },
+		},
+		.selftest = ";watch=directory read=asleep",
+		.run = run_inotify,
 	},
 	{ 0 },
 };

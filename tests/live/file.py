@@ -14,6 +14,8 @@ VARIANTS = {
     "file-counter": ["", "how=truncate", "procs=20 rounds=20"],
     "file-copy": ["", "how=sendfile", "how=read", "bytes=10000000 chunk=1000000"],
     "file-recreated": ["", "how=truncate", "how=truncate times=20 bytes=10", "bytes=1"],
+    "file-inotify": ["", "watch=directory", "read=asleep", "watch=directory read=asleep writers=5",
+                     "writers=1 lines=100"],
     "file-lock": ["", "procs=20"],
 }
 
