@@ -132,7 +132,7 @@ enum kind {
 	CALL(ptrace, ptrace)               \
 	CALL(ioctl, ioctl)
 
-#define CALL_COPY(CALL)                   \
+#define CALL_COPY(CALL)                  \
 	CALL(copy_file_range, copyrange) \
 	CALL(inotify_init1, eventfd)
 

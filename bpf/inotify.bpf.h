@@ -105,8 +105,7 @@ static long inotify_step(__u32 i, void *ctx)
 		__u32 mask, cookie, len;
 	} event;
 
-	if (!m || m->pos >= m->end ||
-	    bpf_probe_read_user(&event, sizeof(event), (void *)m->pos))
+	if (!m || m->pos >= m->end || bpf_probe_read_user(&event, sizeof(event), (void *)m->pos))
 		return 1;
 	if (event.mask & FS_MODIFY)
 		m->bytes += sizeof(event) + event.len;

@@ -25,7 +25,7 @@ static int take_parts(struct graph *g, struct chan *c, const struct ledger_row *
 	list_for_each(from, &c->edges[ROLE_WRITE][0], by_chan) {
 		struct gflow f = { .from = from->e.proc, .to = &r->to->p };
 
-		if (alone && writers == 1 && r->bytes <= from->e.bytes) {
+		if (alone && writers == 1) {
 			f.bytes = r->bytes;
 			f.ops = r->ops;
 		} else {
