@@ -7,15 +7,34 @@
 #include <unistd.h>
 
 #include "data.h"
+#include "ring.h"
 
 static int chan; /* the only one, or the first */
 
 enum { WRITTEN, TAKEN };
 
+/* One request, by a ring of the process's own. */
+static ssize_t by_ring(const struct end *e, bool writes, char *buf, size_t n, off_t at)
+{
+	static struct ring r;
+	static bool is_open;
+	struct io_uring_sqe *sqe;
+
+	if (!is_open)
+		ring__open(&r, 0);
+	is_open = true;
+	sqe = ring__put(&r, writes ? IORING_OP_WRITE : IORING_OP_READ, e,
+			writes ? ROLE_WRITE : ROLE_READ, buf, n);
+	sqe->off = at;
+	return ring__run(&r);
+}
+
 static ssize_t put(const struct end *e, char *buf, size_t n, off_t at)
 {
 	struct iovec iov[2] = { { buf, n / 2 }, { buf + n / 2, n - n / 2 } };
 
+	if (arg_is("put", "uring"))
+		return by_ring(e, true, buf, n, at);
 	if (arg_is("put", "pwrite"))
 		return x_pwrite(e, buf, n, at);
 	if (arg_is("put", "writev"))
@@ -29,6 +48,8 @@ static ssize_t take(const struct end *e, char *buf, size_t n, off_t at)
 {
 	struct iovec iov[2] = { { buf, n / 2 }, { buf + n / 2, n - n / 2 } };
 
+	if (arg_is("take", "uring"))
+		return by_ring(e, false, buf, n, at);
 	if (arg_is("take", "pread"))
 		return x_pread(e, buf, n, at);
 	if (arg_is("take", "readv"))
@@ -38,13 +59,14 @@ static ssize_t take(const struct end *e, char *buf, size_t n, off_t at)
 	return x_read(e, buf, n);
 }
 
-#define PUT_PARAM                                                                             \
-	{                                                                                     \
-		"put", "write", "write|pwrite|writev|pwritev2", 0, 0, "how the writer writes" \
+#define PUT_PARAM                                                           \
+	{                                                                   \
+		"put", "write", "write|pwrite|writev|pwritev2|uring", 0, 0, \
+			"how the writer writes"                             \
 	}
-#define TAKE_PARAM                                                                     \
-	{                                                                              \
-		"take", "read", "read|pread|readv|preadv2", 0, 0, "how a reader reads" \
+#define TAKE_PARAM                                                                           \
+	{                                                                                    \
+		"take", "read", "read|pread|readv|preadv2|uring", 0, 0, "how a reader reads" \
 	}
 
 /* ---- one writes, others read ---- */

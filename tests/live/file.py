@@ -7,7 +7,8 @@ from lib import check, check_equal, need, test
 VARIANTS = {
     "file-producer-consumer": ["", "put=pwrite take=pread readers=3", "put=writev take=readv",
                                "put=pwritev2 take=preadv2 chunk=4096", "writer=gone readers=2",
-                               "bytes=20000000 chunk=1000000", "bytes=1"],
+                               "bytes=20000000 chunk=1000000", "bytes=1",
+                               "put=uring take=uring readers=2"],
     "file-rename": ["", "how=renameat2 readers=3", "how=link times=10", "bytes=10"],
     "file-append-log": ["", "line=40 writers=5 lines=100", "line=5000", "order=free",
                         "order=free writers=8 lines=200", "writers=1"],
