@@ -20,15 +20,23 @@
 #define inotify_open(c) ((c)->highwater) /* bytes */
 
 /* The current process has made an event there. */
-__noinline int inotify_event(__u64 group)
+static __always_inline int inotify_event(__u64 group)
 {
 	struct task_state *ts = state_of(bpf_get_current_task_btf());
-	struct chan_key key = { .mech = MECH_FILE, .ino = group, .word = WORD_INOTIFY };
-	__u32 *row = bpf_map_lookup_elem(&chan_rows, &key);
-	struct chan_row *c = row ? chan_at(*row) : NULL;
+	struct chan_key *key = key_in(KEY_CALL);
+	struct chan_row *c;
 	struct edge_row *e;
+	__u32 *row;
 
-	if (!ts || !c || !row)
+	if (!ts || !key)
+		return 0;
+	__builtin_memset(key, 0, sizeof(*key));
+	key->mech = MECH_FILE;
+	key->ino = group;
+	key->word = WORD_INOTIFY;
+	row = bpf_map_lookup_elem(&chan_rows, key);
+	c = row ? chan_at(*row) : NULL;
+	if (!c)
 		return 0;
 	e = edge_at(edge_row_of(*row, 0, ROLE_WRITE));
 	ts->seen++;
