@@ -33,7 +33,8 @@ socat UNIX-LISTEN:s,fork UDP:127.0.0.1:$PORT & b=$!
 socat TCP-LISTEN:$PORT,reuseaddr,fork,bind=127.0.0.1 UNIX-CONNECT:s,retry=50,interval=0.1 & c=$!
 socat PTY,link=tty,raw,echo=0 TCP:127.0.0.1:$PORT,retry=50,interval=0.1 & d=$!
 until test -e tty && test -S s; do sleep 0.05; done
-(echo hello; sleep 0.5) | timeout 5 socat - OPEN:tty,raw,echo=0
+>out; (echo hello; until grep -q HELLO out; do sleep 0.1; done) |
+timeout 20 socat - OPEN:tty,raw,echo=0 >out; cat out
 kill $u $b $c $d; wait
 """
 
