@@ -63,14 +63,15 @@ struct {
 
 static const struct signal_queue empty_queue;
 
-/* Of the process that gets the signal. Its first thread may have ended long before the others. */
-static __always_inline bool receiver_watched(struct edge_owner *o, struct task_struct *task)
+/*
+ * Of the process that gets the signal. Its first thread may have ended long before the others: other is
+ * the one that got its last signal.
+ */
+static __always_inline bool receiver_watched(struct edge_owner *o, struct task_struct *task,
+					     struct task_struct *other)
 {
-	struct task_struct *other;
-
 	if (watched(o, state_of(task)))
 		return true;
-	other = task->signal->curr_target;
 	return other && other != task && watched(o, state_of(other));
 }
 
@@ -290,6 +291,8 @@ int BPF_PROG(on_signal, int sig, struct kernel_siginfo *info, struct task_struct
 	     int result)
 {
 	struct task_struct *self = bpf_get_current_task_btf();
+	/* Before any branch: for each way to such a load the verifier looks through all types. */
+	struct task_struct *other = task->signal->curr_target;
 	__s32 code = 0x80; /* SI_KERNEL */
 	struct event ev = { .from_id = PROC_OUTSIDE };
 	enum origin origin;
@@ -301,7 +304,7 @@ int BPF_PROG(on_signal, int sig, struct kernel_siginfo *info, struct task_struct
 		pid = BPF_CORE_READ(info, _sifields._kill._pid);
 	}
 	origin = origin_of(sig, code);
-	if (state_of(task) ? !receiver_watched(&ev.to, task) : origin != FROM_TASK)
+	if (state_of(task) ? !receiver_watched(&ev.to, task, other) : origin != FROM_TASK)
 		return 0;
 	if (origin != FROM_TASK) {
 		if (stranger_nobody(&ev.from, origin))

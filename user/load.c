@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Which programs are loaded, from which object, and how large their maps are. */
+#include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -149,60 +151,61 @@ static int size_maps(struct tracer *t)
 /* --- programs --- */
 
 /* Where datagrams go is told by a tracepoint of Linux 6.3, before that by a function. */
-static void pick_unix_programs(struct tracer *t, const struct kernel *k)
+static void pick_unix_programs(const struct tracer *t, struct ipctrace_bpf *s,
+			       const struct kernel *k)
 {
 	bool watched = t->opts.mechs & 1U << MECH_UNIX, told = k->sk_data_ready;
 
-	bpf_program__set_autoload(t->skel->progs.unix_ready, watched && told);
-	bpf_program__set_autoload(t->skel->progs.unix_ready_6_2, watched && !told);
-	bpf_program__set_autoload(t->skel->progs.unix_taken, watched);
-	bpf_program__set_autoload(t->skel->progs.on_passed,
+	bpf_program__set_autoload(s->progs.unix_ready, watched && told);
+	bpf_program__set_autoload(s->progs.unix_ready_6_2, watched && !told);
+	bpf_program__set_autoload(s->progs.unix_taken, watched);
+	bpf_program__set_autoload(s->progs.on_passed,
 				  t->opts.mechs & (1U << MECH_UNIX | 1U << MECH_VM));
 }
 
-static void pick_uring_programs(struct tracer *t, const struct kernel *k)
+static void pick_uring_programs(struct ipctrace_bpf *s, const struct kernel *k)
 {
-	bpf_program__set_autoload(t->skel->progs.on_uring_submit, k->uring_submit_req);
-	bpf_program__set_autoload(t->skel->progs.on_uring_submit_sqe, k->uring_submit_sqe);
-	bpf_program__set_autoload(t->skel->progs.on_uring_complete, k->uring_complete);
-	bpf_program__set_autoload(t->skel->progs.on_uring_overflow, k->uring_overflow);
+	bpf_program__set_autoload(s->progs.on_uring_submit, k->uring_submit_req);
+	bpf_program__set_autoload(s->progs.on_uring_submit_sqe, k->uring_submit_sqe);
+	bpf_program__set_autoload(s->progs.on_uring_complete, k->uring_complete);
+	bpf_program__set_autoload(s->progs.on_uring_overflow, k->uring_overflow);
 }
 
-static void pick_programs(struct tracer *t, const struct kernel *k)
+static void pick_programs(const struct tracer *t, struct ipctrace_bpf *s, const struct kernel *k)
 {
-	pick_unix_programs(t, k);
-	pick_uring_programs(t, k);
+	pick_unix_programs(t, s, k);
+	pick_uring_programs(s, k);
 	for (size_t i = 0; i < KIND_MAX; i++)
 		if (handlers[i])
 			bpf_program__set_autoattach(
-				bpf_object__find_program_by_name(t->skel->obj, handlers[i]), false);
+				bpf_object__find_program_by_name(s->obj, handlers[i]), false);
 	if (!(t->opts.mechs & MECHS_SYNC)) {
-		bpf_program__set_autoload(t->skel->progs.on_sync, false);
-		bpf_program__set_autoload(t->skel->progs.sched_waking, false);
+		bpf_program__set_autoload(s->progs.on_sync, false);
+		bpf_program__set_autoload(s->progs.sched_waking, false);
 	}
 	if (!(t->opts.mechs & MECHS_QUEUE)) {
-		bpf_program__set_autoload(t->skel->progs.on_queue, false);
-		bpf_program__set_autoload(t->skel->progs.message_made, false);
-		bpf_program__set_autoload(t->skel->progs.message_freed, false);
+		bpf_program__set_autoload(s->progs.on_queue, false);
+		bpf_program__set_autoload(s->progs.message_made, false);
+		bpf_program__set_autoload(s->progs.message_freed, false);
 	}
-	bpf_program__set_autoattach(t->skel->progs.message_made, false);
-	bpf_program__set_autoattach(t->skel->progs.message_freed, false);
-	bpf_program__set_autoattach(t->skel->progs.on_touch, false);
-	bpf_program__set_autoattach(t->skel->progs.on_late_touch, false);
+	bpf_program__set_autoattach(s->progs.message_made, false);
+	bpf_program__set_autoattach(s->progs.message_freed, false);
+	bpf_program__set_autoattach(s->progs.on_touch, false);
+	bpf_program__set_autoattach(s->progs.on_late_touch, false);
 	if (!(t->opts.mechs & MECHS_MEMORY)) {
-		bpf_program__set_autoload(t->skel->progs.on_touch, false);
-		bpf_program__set_autoload(t->skel->progs.on_late_touch, false);
-		bpf_program__set_autoload(t->skel->progs.on_fault_user, false);
-		bpf_program__set_autoload(t->skel->progs.on_fault_kernel, false);
+		bpf_program__set_autoload(s->progs.on_touch, false);
+		bpf_program__set_autoload(s->progs.on_late_touch, false);
+		bpf_program__set_autoload(s->progs.on_fault_user, false);
+		bpf_program__set_autoload(s->progs.on_fault_kernel, false);
 	}
 	if (!(t->opts.mechs & 1U << MECH_SIGNAL)) {
-		bpf_program__set_autoload(t->skel->progs.on_signal, false);
-		bpf_program__set_autoload(t->skel->progs.on_deliver, false);
+		bpf_program__set_autoload(s->progs.on_signal, false);
+		bpf_program__set_autoload(s->progs.on_deliver, false);
 	}
 	if (!(t->opts.mechs & 1U << MECH_VM))
-		bpf_program__set_autoload(t->skel->progs.on_vm, false);
+		bpf_program__set_autoload(s->progs.on_vm, false);
 	if (!(t->opts.scope & SCOPE_CGROUP))
-		bpf_program__set_autoload(t->skel->progs.on_move, false);
+		bpf_program__set_autoload(s->progs.on_move, false);
 }
 
 /* --- objects --- */
@@ -225,23 +228,154 @@ fail:
 	return NULL;
 }
 
+/* Every map of the object is the tracer's of the same name. */
+int load__share_maps(const struct tracer *t, const struct bpf_object *obj)
+{
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, obj) {
+		struct bpf_map *ours =
+			bpf_object__find_map_by_name(t->skel->obj, bpf_map__name(map));
+		int err;
+
+		if (!ours || bpf_map__is_internal(map))
+			continue;
+		err = bpf_map__reuse_fd(map, bpf_map__fd(ours));
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int make_map(const struct bpf_map *map, const struct bpf_map_create_opts *opts)
+{
+	return bpf_map_create(bpf_map__type(map), bpf_map__name(map), bpf_map__key_size(map),
+			      bpf_map__value_size(map), bpf_map__max_entries(map), opts);
+}
+
+static int make_typed_map(struct bpf_map *map, const struct btf *btf)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, plain, .map_flags = bpf_map__map_flags(map));
+	LIBBPF_OPTS(bpf_map_create_opts, typed, .map_flags = bpf_map__map_flags(map),
+		    .btf_fd = btf__fd(btf), .btf_key_type_id = bpf_map__btf_key_type_id(map),
+		    .btf_value_type_id = bpf_map__btf_value_type_id(map));
+	int fd = make_map(map, &typed), err;
+
+	if (fd < 0) /* some kinds have no types */
+		fd = make_map(map, &plain);
+	if (fd < 0)
+		return fd;
+	err = bpf_map__reuse_fd(map, fd);
+	close(fd);
+	return err;
+}
+
+/* Makes the maps before any object is loaded, so that several can be at once. */
+static int make_maps(const struct bpf_object *obj)
+{
+	uint32_t size;
+	const void *raw = btf__raw_data(bpf_object__btf(obj), &size);
+	struct btf *btf = btf__new(raw, size);
+	struct bpf_map *map;
+	int err = btf ? btf__load_into_kernel(btf) : -errno;
+
+	bpf_object__for_each_map(map, obj)
+		if (!err && !bpf_map__is_internal(map))
+			err = make_typed_map(map, btf);
+	btf__free(btf);
+	return err;
+}
+
+/* --- several objects at once, as it is the verifier that takes the time --- */
+
+/* What the second half has: about as much work for it as all others. */
+static bool is_of_second(const char *prog)
+{
+	static const char *const second[] = { "on_uring_complete", "on_rare", "on_sync",
+					      "sched_switch" };
+
+	for (size_t i = 0; i < sizeof(second) / sizeof(second[0]); i++)
+		if (!strcmp(second[i], prog))
+			return true;
+	return false;
+}
+
+static void pick_half(struct tracer *t, int i, const struct kernel *k)
+{
+	struct bpf_program *prog;
+
+	pick_programs(t, t->half[i], k);
+	bpf_object__for_each_program(prog, t->half[i]->obj)
+		if (is_of_second(bpf_program__name(prog)) != i)
+			bpf_program__set_autoload(prog, false);
+}
+
+static int open_halves(struct tracer *t, const struct kernel *k)
+{
+	int err;
+
+	for (int i = 0; i < HALVES; i++) {
+		t->half[i] = open_tracing(k);
+		if (!t->half[i])
+			return -ENOMEM;
+		pick_half(t, i, k);
+	}
+	t->skel = t->half[0];
+	err = size_maps(t);
+	err = err ?: configure(t, k);
+	err = err ?: make_maps(t->skel->obj);
+	if (err)
+		return err;
+	memcpy((void *)&t->half[1]->rodata->cfg, (const void *)&t->skel->rodata->cfg,
+	       sizeof(struct settings));
+	return load__share_maps(t, t->half[1]->obj);
+}
+
+static void *load_second(void *tracer)
+{
+	struct tracer *t = tracer;
+
+	return (void *)(intptr_t)ipctrace_bpf__load(t->half[1]);
+}
+
+/* Without it tracing goes on: t->snap is NULL then. */
+static void *load_snapshot(void *tracer)
+{
+	snapshot__load(tracer);
+	return NULL;
+}
+
+static int load_all(struct tracer *t)
+{
+	void *(*const jobs[])(void *) = { load_second, load_snapshot };
+	enum { JOBS = sizeof(jobs) / sizeof(jobs[0]) };
+	pthread_t threads[JOBS];
+	bool started[JOBS];
+	int err;
+
+	for (int i = 0; i < JOBS; i++)
+		started[i] = !pthread_create(&threads[i], NULL, jobs[i], t);
+	err = ipctrace_bpf__load(t->half[0]);
+	for (int i = 0; i < JOBS; i++) {
+		void *failed = NULL;
+
+		if (started[i])
+			pthread_join(threads[i], &failed);
+		else
+			failed = jobs[i](t);
+		err = err ?: (int)(intptr_t)failed;
+	}
+	return err;
+}
+
 int load__tracing(struct tracer *t)
 {
 	struct kernel k = { 0 };
 	int err = look_around(&k);
 
-	if (err)
-		return err;
 	t->casts = k.casts;
-	t->skel = open_tracing(&k);
-	if (!t->skel)
-		return -ENOMEM;
-	err = size_maps(t);
-	err = err ?: configure(t, &k);
-	if (err)
-		return err;
-	pick_programs(t, &k);
-	return ipctrace_bpf__load(t->skel);
+	err = err ?: open_halves(t, &k);
+	return err ?: load_all(t);
 }
 
 struct snapshot_bpf *load__open_snapshot(const struct tracer *t)

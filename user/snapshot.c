@@ -9,25 +9,6 @@
 #include "tracer_priv.h"
 #include "util.h"
 
-/* Every map of the snapshot is the tracer's of the same name. */
-static int share_maps(struct tracer *t)
-{
-	struct bpf_map *map;
-
-	bpf_object__for_each_map(map, t->snap->obj) {
-		struct bpf_map *ours =
-			bpf_object__find_map_by_name(t->skel->obj, bpf_map__name(map));
-		int err;
-
-		if (!ours || bpf_map__is_internal(map))
-			continue;
-		err = bpf_map__reuse_fd(map, bpf_map__fd(ours));
-		if (err)
-			return err;
-	}
-	return 0;
-}
-
 int snapshot__load(struct tracer *t)
 {
 	int err;
@@ -41,7 +22,7 @@ int snapshot__load(struct tracer *t)
 		bpf_program__set_autoload(t->snap->progs.snap_map, false);
 		bpf_program__set_autoload(t->snap->progs.snap_mapped, false);
 	}
-	err = share_maps(t);
+	err = load__share_maps(t, t->snap->obj);
 	err = err ?: snapshot_bpf__load(t->snap);
 	if (err) {
 		snapshot_bpf__destroy(t->snap);

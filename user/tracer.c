@@ -76,9 +76,9 @@ static int map_tables(struct tracer *t)
 }
 
 /* Programs that only one other goes on to. */
-static int fill_only(struct bpf_map *map, struct bpf_program *prog)
+static int fill_only(struct tracer *t, struct bpf_map *map, const char *prog)
 {
-	int fd = bpf_program__fd(prog);
+	int fd = tracer__prog_fd(t, prog);
 	uint32_t zero = 0;
 
 	return fd < 0 || !bpf_map_update_elem(bpf_map__fd(map), &zero, &fd, 0) ? 0 : -errno;
@@ -86,9 +86,9 @@ static int fill_only(struct bpf_map *map, struct bpf_program *prog)
 
 static int fill_faults(struct tracer *t)
 {
-	int err = fill_only(t->skel->maps.on_fault, t->skel->progs.on_touch);
+	int err = fill_only(t, t->skel->maps.on_fault, "on_touch");
 
-	return err ?: fill_only(t->skel->maps.on_switch, t->skel->progs.on_late_touch);
+	return err ?: fill_only(t, t->skel->maps.on_switch, "on_late_touch");
 }
 
 static int fill_dispatch(struct tracer *t)
@@ -106,9 +106,14 @@ static int fill_dispatch(struct tracer *t)
 
 int tracer__prog_fd(const struct tracer *t, const char *name)
 {
-	struct bpf_program *p = bpf_object__find_program_by_name(t->skel->obj, name);
+	for (int i = 0; i < HALVES; i++) {
+		struct bpf_program *p = bpf_object__find_program_by_name(t->half[i]->obj, name);
+		int fd = p ? bpf_program__fd(p) : -1;
 
-	return p ? bpf_program__fd(p) : -1;
+		if (fd >= 0)
+			return fd;
+	}
+	return -1;
 }
 
 static int on_ring(void *ctx, void *data, size_t size)
@@ -149,7 +154,7 @@ int tracer__new(struct tracer **out, const struct tracer_opts *opts, char *why, 
 	err = t->ring ? 0 : -errno;
 	if (err)
 		goto fail;
-	if (snapshot__load(t) && opts->warn)
+	if (!t->snap && opts->warn)
 		opts->warn(opts->ctx, "this kernel has no task iterators: what existed before "
 				      "the trace is not seen");
 	*out = t;
@@ -165,7 +170,9 @@ fail:
 
 int tracer__attach(struct tracer *t)
 {
-	return ipctrace_bpf__attach(t->skel);
+	int err = ipctrace_bpf__attach(t->half[1]); /* sys_exit goes on to programs of this one */
+
+	return err ?: ipctrace_bpf__attach(t->half[0]);
 }
 
 /*
@@ -185,13 +192,15 @@ static void empty_dispatch(struct tracer *t)
 /* What counts goes first. A task that ends meanwhile still says what it has seen. */
 static void detach_counting(struct tracer *t)
 {
-	struct bpf_object_skeleton *s = t->skel->skeleton;
+	for (int half = 0; half < HALVES; half++) {
+		struct bpf_object_skeleton *s = t->half[half]->skeleton;
 
-	for (int i = 0; i < s->prog_cnt; i++) {
-		if (*s->progs[i].prog == t->skel->progs.on_exit_task)
-			continue;
-		bpf_link__destroy(*s->progs[i].link);
-		*s->progs[i].link = NULL;
+		for (int i = 0; i < s->prog_cnt; i++) {
+			if (*s->progs[i].prog == t->half[half]->progs.on_exit_task)
+				continue;
+			bpf_link__destroy(*s->progs[i].link);
+			*s->progs[i].link = NULL;
+		}
 	}
 	/* Wait for programs that run right now, so that the counters stand still. */
 	syscall(__NR_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
@@ -237,12 +246,14 @@ void tracer__consume(struct tracer *t)
 /* Costly for all of the machine, so only when it tells something: see queue.bpf.c. */
 static void watch_messages(struct tracer *t)
 {
+	struct ipctrace_bpf *s = t->half[0];
+
 	if (!t->engine->queue_crowd || t->watches_messages)
 		return;
 	t->watches_messages = true;
-	t->skel->links.message_freed = bpf_program__attach(t->skel->progs.message_freed);
-	if (t->skel->links.message_freed)
-		t->skel->links.message_made = bpf_program__attach(t->skel->progs.message_made);
+	s->links.message_freed = bpf_program__attach(s->progs.message_freed);
+	if (s->links.message_freed)
+		s->links.message_made = bpf_program__attach(s->progs.message_made);
 }
 
 size_t tracer__tick(struct tracer *t)
@@ -263,7 +274,8 @@ void tracer__stop(struct tracer *t)
 	t->detached = true;
 	detach_counting(t);
 	snapshot__seen(t);
-	ipctrace_bpf__detach(t->skel);
+	for (int i = 0; i < HALVES; i++)
+		ipctrace_bpf__detach(t->half[i]);
 	empty_dispatch(t);
 	t->engine->loss[LOSS_PAGE] += t->engine->touches_late;
 	tracer__consume(t);
@@ -281,7 +293,8 @@ void tracer__free(struct tracer *t)
 		munmap(t->engine, sizeof(*t->engine));
 	ring_buffer__free(t->ring);
 	snapshot_bpf__destroy(t->snap);
-	ipctrace_bpf__destroy(t->skel);
+	for (int i = 0; i < HALVES; i++)
+		ipctrace_bpf__destroy(t->half[i]);
 	free(t->chan_state);
 	free(t->proc_said);
 	free(t->dead);

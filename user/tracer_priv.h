@@ -26,9 +26,12 @@ struct outsider {
 	bool said;
 };
 
+#define HALVES 2
+
 struct tracer {
 	struct tracer_opts opts;
-	struct ipctrace_bpf *skel;
+	struct ipctrace_bpf *skel; /* half[0]: all the maps are there */
+	struct ipctrace_bpf *half[HALVES]; /* some of the programs each */
 	struct snapshot_bpf *snap; /* NULL: this kernel has no iterators */
 	struct ring_buffer *ring;
 	struct engine *engine;
@@ -63,6 +66,7 @@ uint64_t tracer__now(void);
 /* load.c */
 extern const char *const handlers[KIND_MAX]; /* names of programs that are only jumped to */
 int load__tracing(struct tracer *t);
+int load__share_maps(const struct tracer *t, const struct bpf_object *obj);
 struct snapshot_bpf *load__open_snapshot(const struct tracer *t); /* NULL: no memory */
 
 /* snapshot.c */
