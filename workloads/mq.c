@@ -111,10 +111,10 @@ static void run_timed(void)
 		die_if(q_receive_until(&q, &m, MAX_TEXT, in_ms(60000)) != (ssize_t)size,
 		       "mq_timedreceive: %s", strerror(errno));
 	}
-	/* With a time that is past, a call may sleep for a moment or not at all. */
+	/* The time runs before it sleeps. With one that is past, a call may not sleep at all. */
 	if (ms) {
-		edge__set_blocked(self, q.chan, ROLE_WRITE, times, ms * times * 900000);
-		edge__set_blocked(self, q.chan, ROLE_READ, times, ms * times * 900000);
+		edge__set_blocked(self, q.chan, ROLE_WRITE, times, ms * times * 500000);
+		edge__set_blocked(self, q.chan, ROLE_READ, times, ms * times * 500000);
 	}
 	q_remove(&q);
 }
@@ -357,7 +357,7 @@ const struct factory mq_factories[] = {
 		.help = "calls with a time limit: some reach it, some do not",
 		.params = {
 			COMMON_PARAMS, NUM_PARAM("times", "3", 1, 1000, "times"),
-			NUM_PARAM("ms", "10", 0, 10000, "time limit; 0: already over"),
+			NUM_PARAM("ms", "50", 0, 10000, "time limit; 0: already over"),
 			SIZE("100", 1024),
 		},
 		.selftest = ";ms=0",
