@@ -41,7 +41,10 @@ static __always_inline __u64 sock_ino(__u64 sk)
 		    i_ino);
 }
 
-/* Something that changes when the socket gets another peer, or when the mailbox it sends to is closed. */
+/*
+ * Something that changes when the socket gets another peer. A mailbox that is closed stays what it is as
+ * long as somebody is connected to it: what was sent may be told of only then.
+ */
 static __always_inline __u64 sock_peer_ident(__u64 sk)
 {
 	__u64 peer;
@@ -49,7 +52,9 @@ static __always_inline __u64 sock_peer_ident(__u64 sk)
 	switch (sk ? sock_family(sk) : 0) {
 	case AF_UNIX:
 		peer = PEEK_ADDR(struct unix_sock, sk, peer);
-		return peer && sock_type(sk) == SOCK_DGRAM ? peer ^ sock_ino(peer) : peer;
+		if (!peer || sock_type(sk) != SOCK_DGRAM)
+			return peer;
+		return peer ^ PEEK_ADDR(struct unix_sock, peer, addr) << 1;
 	case AF_INET:
 	case AF_INET6:
 		return (__u64)PEEK(struct sock_common, sk, skc_portpair) ^
