@@ -134,7 +134,7 @@ setup: ## install what is needed to build and test, from Debian's packages
 # Built in a make of its own, after set-up.
 demo: setup ## set-up, build, trace a pipeline: demo.dot, demo.svg and the summary
 	@$(MAKE) -s -j$(JOBS) all
-	$(B)/ipctrace -o - -o demo.dot -o demo.svg -- $(B)/workload --facts $(B)/demo.facts pipe-chain
+	$(B)/ipctrace -m pipe -o - -o demo.dot -o demo.svg -- $(B)/workload --facts $(B)/demo.facts pipe-chain
 	@echo 'The graph is in demo.svg, and in demo.dot for Graphviz.'
 
 test: setup ## set-up, build and every test there is, in VMs too
