@@ -250,8 +250,10 @@ def command_in_namespace(t):
     done = own_pids(t, "%s -q -o x.json -- /bin/sh -c 'echo $$; echo abc | cat >&2'" % lib.IPCTRACE)
     graph = Graph.load(t.path("x.json"))
     graph.check_sane()
-    graph.pid(int(done.stdout))
-    graph.exact_flow(graph.pid(int(done.stdout) + 1), graph.one("cat"), 4)
+    shell = graph.pid(int(done.stdout))
+    echo, = [p for p in graph.procs.values() if p["parent"] == shell["id"] and p["comm"] == "sh"]
+    graph.exact_flow(echo, graph.one("cat"), 4)
+    check(0 < echo["pid"] < 100 and 0 < graph.one("cat")["pid"] < 100, "numbers of another namespace")
 
 
 @test("in a pid namespace: -p")
