@@ -128,16 +128,17 @@ class Batch:
 BATCHES = {}  # by options: the one that is being filled
 
 
-def batched(batch, index):
-    def run(_):
-        batch.run(index)
-    run.select = lambda: batch.select(index)
-    return run
-
-
 def alone(name, params, options):
     def run(t):
         trace_workload(t, name, params.split(), options)
+    return run
+
+
+def batched(batch, index, by_itself):
+    def run(_):
+        batch.run(index)
+    run.select = lambda: batch.select(index)
+    run.alone = by_itself
     return run
 
 
@@ -162,7 +163,7 @@ def register(prefix, variants, options=()):
             batch = BATCHES.get(tuple(options))
             if not batch or len(batch.commands) == Batch.SIZE:
                 batch = BATCHES[tuple(options)] = Batch(options)
-            add(batched(batch, batch.add(name, params)))
+            add(batched(batch, batch.add(name, params), alone(name, params, options)))
 
 
 def compare(graph, facts):
