@@ -59,8 +59,8 @@ def one_line(text):
     return " ".join(str(text).split())[:600]
 
 
-# Races that strike once in thousands of tests are to be seen, but are not to stop what has nothing to do
-# with them. More than these in one run is no chance.
+# A race that is not understood yet is to be seen in the log, but is not to stop what has nothing to do
+# with it. More of them in one run is no chance.
 SECOND_TRIES = 2
 
 
