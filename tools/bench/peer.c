@@ -173,9 +173,10 @@ int peer__wait_ready(struct peer *p, struct worker *w, double untraced)
 	double deadline = now_ns() + READY_MS * 1e6;
 	unsigned int same = 0, open_before = 0;
 
-	/* It must be slow for a while in which the tracer opened nothing more. */
+	/* Its hooks are there, and it is slow for a while in which the tracer opened nothing more. */
 	while (same < 5) {
-		unsigned int open_now = links__count() + files_of(p->pid);
+		unsigned int links = links__count(), open_now = links + files_of(p->pid);
+		bool ours = p->variant == VAR_IPCTRACE || p->variant == VAR_OPS;
 
 		if (ended(p) || now_ns() > deadline)
 			return -ESRCH;
@@ -184,7 +185,8 @@ int peer__wait_ready(struct peer *p, struct worker *w, double untraced)
 			p->piped = w->piped;
 			p->bytes = w->bytes;
 		}
-		if (open_now != open_before || fastest_pipe(w, 10, 200) < untraced * SLOWER)
+		if ((ours && !links) || open_now != open_before ||
+		    fastest_pipe(w, 10, 200) < untraced * SLOWER)
 			same = 0;
 		else
 			same++;
@@ -237,7 +239,9 @@ bool peer__counted_all(const struct peer *p, const struct worker *w)
 	case VAR_IPCTRACE:
 		snprintf(cmd, sizeof(cmd),
 			 "jq '([.processes[] | select(.pid == %d).id]) as $ids | "
-			 "[.edges[] | select(.process | IN($ids[])).ops] | add // 0' %s",
+			 "([.channels[] | select(.mechanism == \"pipe\").id]) as $pipes | "
+			 "[.edges[] | select((.process | IN($ids[])) and "
+			 "(.channel | IN($pipes[]))).ops] | add // 0' %s",
 			 w->pid, p->data);
 		return number_from(cmd) >= w->piped - p->piped;
 	case VAR_BPFTRACE:
