@@ -148,6 +148,8 @@ int attach(__u64 file, __u32 fd, __u32 role)
 		edge = edge_row_of(chan, found >> 32, role) + 1; /* NO_ROW + 1 is 0 */
 		if (c->key.mech <= MECH_FIFO)
 			pipe_attach(chan, c, ts, file, role);
+		if (c->key.mech == MECH_TCP)
+			tcp_attached(chan, found >> 32, file);
 		if (c->key.mech == MECH_FILE)
 			file_attached(chan, file);
 	} else if (chan == NO_ROOM) {
@@ -447,6 +449,9 @@ static __noinline int call_sleeps(struct task_state *ts, __u64 now)
 		if (a->role == ROLE_WRITE && file_type(a->file) == S_IFIFO >> 12)
 			chan_note_fill(a->chan - 1, a->file);
 	}
+	/* As it fills up, its buffers grow. */
+	if (a->role == ROLE_WRITE && file_type(a->file) == S_IFSOCK >> 12)
+		tcp_note_fill(a->chan - 1, a->edge - 1, a->file);
 	ts->slept_since = e->blocked_since = now ? now : bpf_ktime_get_ns();
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include "mem.bpf.c"
 #include "rw.bpf.c"
 #include "queue.bpf.c"
+#include "tcp.bpf.c"
 #include "udp.bpf.c"
 #include "scope.bpf.c"
 #include "unix.bpf.c"

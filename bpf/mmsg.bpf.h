@@ -55,6 +55,8 @@ __noinline int mmsg_one(__u64 msg, __u32 first)
 	act_count(&ts->acts[0], e, m->ret < 0 ? m->ret : len, first ? ts->slept[0] : 0);
 	if (m->is_unix && m->ret >= 0)
 		mmsg_unix(&ts->acts[0], msg, len);
+	if (!m->is_unix && m->role == ROLE_WRITE)
+		tcp_note_fill(ts->acts[0].chan - 1, ts->acts[0].edge - 1, m->file);
 	return 0;
 }
 

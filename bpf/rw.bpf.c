@@ -496,6 +496,9 @@ static __always_inline bool plain_move(struct pt_regs *regs, __u32 kind, long re
 		unix_moved(chan - 1, edge - 1, file, a.role, ret);
 	else if (ret > 0 && c->key.mech <= MECH_FIFO && pipe_moved(c, e, file, a.role))
 		chan_note_fill(chan - 1, file);
+	else if (ret > 0 && c->key.mech == MECH_TCP && a.role == ROLE_WRITE &&
+		 tcp_may_rise(c, e, file))
+		tcp_note_fill(chan - 1, edge - 1, file);
 	return true;
 }
 

@@ -103,6 +103,10 @@ static __always_inline bool tcp_is_self(const struct chan_key *key)
 	return key->ino >> 32 == (__u32)key->ino;
 }
 
+/* How full it gets; see tcp.bpf.c. Rows of pipes have other things there. */
+#define tcp_socket(c, end) ((c)->gone_bytes[end]) /* its address; 0: not known yet */
+#define tcp_written(c, end) ((c)->gone_pos[end]) /* by then, and above it the room in that socket */
+
 /* End 0 is who connected. */
 static __always_inline void tcp_fill(struct chan_row *c, __u64 sk)
 {
@@ -123,8 +127,19 @@ static __always_inline __u32 tcp_end(struct chan_row *c, __u64 sk)
 	if (!me->ino) {
 		inet_local(me, sk);
 		me->ino = sock_ino(sk);
+		tcp_socket(c, end & 1) = sk;
 	}
 	return end;
+}
+
+/*
+ * After a write: there may be more in it than ever before. What the other end had read when that was
+ * last looked at (edge_row.pos) is no more than it has read by now.
+ */
+static __always_inline bool tcp_may_rise(const struct chan_row *c, const struct edge_row *e,
+					 __u64 file)
+{
+	return PEEK(struct tcp_sock, sock_of(file), write_seq) - (__u32)e->pos > c->highwater;
 }
 
 #endif

@@ -94,13 +94,46 @@ int BPF_PROG(on_xmit, struct sk_buff *skb)
 	return 0;
 }
 
+/* The mailbox that only that socket reads from, if it is known. */
+static __always_inline struct chan_row *udp_mailbox(__u64 sk)
+{
+	struct chan_key key = { .mech = MECH_UDP, .ino = sock_ino(sk) };
+	__u32 *row = bpf_map_lookup_elem(&chan_rows, &key);
+
+	return row ? chan_at(*row) : NULL;
+}
+
+/*
+ * A datagram lies in the socket's queue, of which there are two: the reader takes from its own. What is
+ * read from there may be counted as memory until all is read; the kernel counts it against the room.
+ */
+static __noinline int udp_note_fill(__u64 sk)
+{
+	__u64 memory = PEEK(struct sock, sk, sk_backlog.rmem_alloc.counter);
+	__u32 messages = PEEK(struct udp_sock, sk, reader_queue.qlen) +
+			 PEEK(struct sock, sk, sk_receive_queue.qlen);
+	struct chan_row *c = udp_mailbox(sk);
+	__u64 group;
+
+	if (!c || (memory <= c->highwater && messages <= c->highwater_messages))
+		return 0;
+	group = PEEK_ADDR(struct sock, sk, sk_reuseport_cb);
+	if (group && PEEK(struct sock_reuseport, group, num_socks) > 1)
+		return 0; /* each has a queue of its own */
+	if (messages > c->highwater_messages)
+		c->highwater_messages = messages;
+	if (memory <= c->highwater)
+		return 0;
+	c->highwater = memory;
+	c->capacity = PEEK(struct sock, sk, sk_rcvbuf);
+	return 0;
+}
+
 /* No room, or no memory: it is lost. */
 SEC("tp_btf/udp_fail_queue_rcv_skb")
 int BPF_PROG(on_drop, int rc, struct sock *sk)
 {
-	struct chan_key key = { .mech = MECH_UDP, .ino = sock_ino((__u64)sk) };
-	__u32 *row = bpf_map_lookup_elem(&chan_rows, &key);
-	struct chan_row *c = row ? chan_at(*row) : NULL;
+	struct chan_row *c = udp_mailbox((__u64)sk);
 
 	if (c)
 		__sync_fetch_and_add(&c->dropped, 1);

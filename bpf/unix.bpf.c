@@ -174,21 +174,29 @@ static __noinline int dgram_sent(__u64 sk)
 	return 0;
 }
 
-SEC("tp_btf/sk_data_ready")
-int BPF_PROG(unix_ready, struct sock *sk)
+/* There is something to read from that socket. */
+static __always_inline int dgram_ready(struct sock *sk)
 {
-	if (sk->__sk_common.skc_family == AF_UNIX && sk->sk_type == SOCK_DGRAM)
+	if (sk->sk_type != SOCK_DGRAM)
+		return 0;
+	if (sk->__sk_common.skc_family == AF_UNIX && cfg.mechs & 1U << MECH_UNIX)
 		dgram_sent((__u64)sk);
+	if (sk->sk_protocol == IPPROTO_UDP && cfg.mechs & 1U << MECH_UDP)
+		udp_note_fill((__u64)sk);
 	return 0;
+}
+
+SEC("tp_btf/sk_data_ready")
+int BPF_PROG(on_ready, struct sock *sk)
+{
+	return dgram_ready(sk);
 }
 
 /* Before Linux 6.3 (40e0b0908142, "net/sock: Introduce trace_sk_data_ready()"). */
 SEC("fentry/sock_def_readable")
-int BPF_PROG(unix_ready_6_2, struct sock *sk)
+int BPF_PROG(on_ready_6_2, struct sock *sk)
 {
-	if (sk->__sk_common.skc_family == AF_UNIX && sk->sk_type == SOCK_DGRAM)
-		dgram_sent((__u64)sk);
-	return 0;
+	return dgram_ready(sk);
 }
 
 static __always_inline __u64 sent_to(struct dgram_notes *n)

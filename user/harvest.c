@@ -88,6 +88,8 @@ static void emit_proc(struct tracer *t, const struct proc_row *p)
 /* Kernel addresses are nobody's business, nor what the kernel side keeps of files. */
 static void set_public_key(struct chan_row *c)
 {
+	memset(c->gone_bytes, 0, sizeof(c->gone_bytes));
+	memset(c->gone_pos, 0, sizeof(c->gone_pos));
 	if (c->key.mech == MECH_FILE)
 		c->highwater = c->found_at[0] = c->found_at[1] = 0;
 	if (mech__get(c->key.mech)->in_ipcns)
@@ -204,7 +206,7 @@ static void unlist_edge(struct tracer *t, uint32_t row)
 
 	if (c->id != e->chan)
 		return;
-	if (e->role >= ROLES_IO)
+	if (e->role >= ROLES_IO || c->key.mech > MECH_FIFO)
 		return;
 	if (e->bytes)
 		c->gone_pos[e->role] = e->pos;

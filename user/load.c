@@ -151,14 +151,14 @@ static int size_maps(struct tracer *t)
 /* --- programs --- */
 
 /* Where datagrams go is told by a tracepoint of Linux 6.3, before that by a function. */
-static void pick_unix_programs(const struct tracer *t, struct ipctrace_bpf *s,
-			       const struct kernel *k)
+static void pick_socket_programs(const struct tracer *t, struct ipctrace_bpf *s,
+				 const struct kernel *k)
 {
-	bool watched = t->opts.mechs & 1U << MECH_UNIX, told = k->sk_data_ready;
+	bool ready = t->opts.mechs & (1U << MECH_UNIX | 1U << MECH_UDP);
 
-	bpf_program__set_autoload(s->progs.unix_ready, watched && told);
-	bpf_program__set_autoload(s->progs.unix_ready_6_2, watched && !told);
-	bpf_program__set_autoload(s->progs.unix_taken, watched);
+	bpf_program__set_autoload(s->progs.on_ready, ready && k->sk_data_ready);
+	bpf_program__set_autoload(s->progs.on_ready_6_2, ready && !k->sk_data_ready);
+	bpf_program__set_autoload(s->progs.unix_taken, t->opts.mechs & 1U << MECH_UNIX);
 	bpf_program__set_autoload(s->progs.on_passed,
 				  t->opts.mechs & (1U << MECH_UNIX | 1U << MECH_VM));
 }
@@ -173,7 +173,7 @@ static void pick_uring_programs(struct ipctrace_bpf *s, const struct kernel *k)
 
 static void pick_programs(const struct tracer *t, struct ipctrace_bpf *s, const struct kernel *k)
 {
-	pick_unix_programs(t, s, k);
+	pick_socket_programs(t, s, k);
 	pick_uring_programs(s, k);
 	for (size_t i = 0; i < KIND_MAX; i++)
 		if (handlers[i])

@@ -87,6 +87,7 @@ static const struct mech_desc mechs[MECH_MAX] = {
 		.naming_by = NAME_INET,
 		.types = 1U << (S_IFSOCK >> 12),
 		.display = "udp:[%llu]",
+		.fill_is_memory = true,
 		.color = "#cc79a7",
 		.color_name = "purple",
 		.style = "dashed",

@@ -49,6 +49,7 @@ struct mech_desc {
 	bool is_signal; /* may be ignored; has a number, a receiver and a value */
 	bool of_process; /* belongs to one process (key.ino: its id), and is there as long as that */
 	bool counts; /* what is written is added to a counter, which reading takes from */
+	bool fill_is_memory; /* capacity and highest fill: what the kernel counts of memory, not bytes */
 	bool in_ipcns; /* System V: has a key, and an id that means something in its namespace only */
 	uint32_t types; /* bit per S_IFMT >> 12: what files that can be one are; 0: none is one */
 	/* What users call a channel without a name: printf format of one unsigned long long, the inode. */

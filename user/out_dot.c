@@ -255,9 +255,12 @@ static int put_chan_node(FILE *f, const struct gchan *c)
 	fputs("\" tooltip=\"", f);
 	escape__dot_label(f, c->name ? c->name : "");
 	if (c->row.capacity)
-		fprintf(f, "\\nholds %s", human__exact(n, c->row.capacity));
+		fprintf(f, "\\nholds %s%s", human__exact(n, c->row.capacity),
+			m->fill_is_memory ? " of memory" : "");
 	if (c->row.capacity)
 		fprintf(f, ", at most %s were in it", human__exact(n, c->row.highwater));
+	if (c->row.capacity && m->fill_is_memory)
+		fprintf(f, "\\nat most %llu messages", c->row.highwater_messages);
 	if (c->row.capacity_messages)
 		fprintf(f, "\\n%llu messages, at most %llu", c->row.capacity_messages,
 			c->row.highwater_messages);

@@ -208,6 +208,13 @@ static void put_queue(struct json *j, const struct chan_row *row)
 	json__put_u64(j, "max_queued_ns", row->max_queued_ns);
 }
 
+/* The kernel counts what they take in memory, which is more than their bytes. */
+static void put_memory(struct json *j, const struct chan_row *row)
+{
+	json__put_bool(j, "capacity_is_memory", true);
+	put_number_or_null(j, "highwater_messages", row->capacity, row->highwater_messages);
+}
+
 static void put_signal(struct json *j, const struct gchan *c)
 {
 	char *sig = graph__signal(c);
@@ -276,6 +283,8 @@ static int put_chan(struct out *o, const struct gchan *c)
 		json__put_u64(j, "dropped", c->row.dropped);
 	if (m->tags || c->row.capacity_messages)
 		put_queue(j, &c->row);
+	else if (m->fill_is_memory)
+		put_memory(j, &c->row);
 	if (m->measured == IN_PAGES)
 		put_pages(j, &c->row);
 	json__put_u64(j, "count", c->count);

@@ -29,7 +29,7 @@ extern const struct factory unix_dgram_factories[], unix_pass_factories[];
 extern const struct factory unix_fds_factories[], vm_fds_factories[];
 extern const struct factory tcp_factories[], tcp_many_factories[], udp_factories[];
 extern const struct factory udp_many_factories[], tcp_ways_factories[];
-extern const struct factory tcp_life_factories[];
+extern const struct factory tcp_life_factories[], tcp_full_factories[];
 extern const struct factory inet_text_factories[];
 extern const struct factory unix_text_factories[];
 extern const struct factory signal_factories[], signal_life_factories[];
@@ -71,6 +71,7 @@ const struct factory *const factory_tables[] = {
 	tcp_many_factories,
 	tcp_ways_factories,
 	tcp_life_factories,
+	tcp_full_factories,
 	inet_text_factories,
 	udp_factories,
 	udp_many_factories,

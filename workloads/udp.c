@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/sock_diag.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -161,6 +162,18 @@ static void flood(void *arg)
 	free(buf);
 }
 
+/* Nothing has been read yet: it was never fuller. */
+static void note_memory(const struct end *e)
+{
+	uint32_t memory[SK_MEMINFO_VARS];
+	socklen_t len = sizeof(memory);
+
+	die_if(getsockopt(e->fd, SOL_SOCKET, SO_MEMINFO, memory, &len), "SO_MEMINFO: %s",
+	       strerror(errno));
+	arena->chans[e->chan].highwater = memory[SK_MEMINFO_RMEM_ALLOC];
+	arena->chans[e->chan].capacity = memory[SK_MEMINFO_RCVBUF];
+}
+
 static void run_drop(void)
 {
 	size_t size = arg_num("size"), senders = arg_num("senders");
@@ -177,6 +190,7 @@ static void run_drop(void)
 	for (b.index = 0; b.index < (int)senders; b.index++)
 		proc__spawnf(flood, &b, "w%d", b.index);
 	turn__await(0, senders);
+	note_memory(&b.e);
 	while ((n = x_recv(&b.e, buf, size, MSG_DONTWAIT)) >= 0) {
 		die_if(n != (ssize_t)size, "short datagram");
 		got[(unsigned char)buf[0]] += n;
@@ -189,6 +203,7 @@ static void run_drop(void)
 		if (got[i])
 			flow__add(first + i, self, b.e.chan, got[i], senders > 1 && lost);
 	arena->chans[b.e.chan].leftover = lost;
+	arena->chans[b.e.chan].highwater_messages = total / size;
 	free(buf);
 }
 
