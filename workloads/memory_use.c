@@ -342,6 +342,75 @@ void seqlock__run(enum memory_kind kind)
 	shared__remove(&s);
 }
 
+/* ---- touched for long after the first time ---- */
+
+/* Beside the word of each place that is counted. */
+static void touch_on(struct mem *m, const uint32_t *list, int n, bool write)
+{
+	uint64_t until = now_ns() + arg_num("ms") * 1000000ULL;
+
+	do {
+		for (int i = 0; i < n; i++) {
+			volatile uint64_t *at = (uint64_t *)(m->at + list[i] * PLACE_SIZE) + 1;
+
+			if (write)
+				(*at)++;
+			else
+				(void)*at;
+		}
+	} while (now_ns() < until);
+}
+
+enum { BUSY_BEGIN, BUSY_READ, BUSY_END };
+
+static void busy_writer(void *arg)
+{
+	static const uint32_t list[] = { 0, 2 };
+	struct mem m = shared__attach(arg, false);
+
+	for (int i = 0; i < 2; i++)
+		mem__write(&m, list[i], mem__value(list[i], SEED));
+	turn__pass(BUSY_BEGIN);
+	turn__await(BUSY_READ, 2);
+	touch_on(&m, list, 2, true);
+	turn__pass(BUSY_END);
+}
+
+static void busy_reader(void *arg)
+{
+	static const uint32_t list[] = { 2 };
+	struct mem m = shared__attach(arg, true);
+
+	turn__await(BUSY_BEGIN, 1);
+	mem__expect(&m, 2, SEED);
+	turn__pass(BUSY_READ);
+	touch_on(&m, list, 1, false);
+	turn__pass(BUSY_END);
+}
+
+/* Has it mapped all the time, and touches it at the beginning only. */
+static void idle_user(void *arg)
+{
+	struct mem m = shared__attach(arg, false);
+
+	turn__await(BUSY_BEGIN, 1);
+	mem__expect(&m, 0, SEED);
+	mem__write(&m, 1, mem__value(1, SEED));
+	turn__pass(BUSY_READ);
+	turn__await(BUSY_END, 2);
+}
+
+void busy__run(enum memory_kind kind)
+{
+	struct shared s = shared__make(kind, "m0", 3);
+
+	proc__spawn("writer", busy_writer, &s);
+	proc__spawn("reader", busy_reader, &s);
+	proc__spawn("idle", idle_user, &s);
+	procs__join();
+	shared__remove(&s);
+}
+
 /* ---- attached again and again ---- */
 
 static void again_user(void *arg)

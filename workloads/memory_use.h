@@ -50,6 +50,10 @@ void seqlock__run(enum memory_kind kind);
 	COMMON_PARAMS, NUM_PARAM("readers", "2", 1, 100, "processes"), \
 		NUM_PARAM("updates", "1000", 1, 1 << 30, "of the data, by the writer")
 
+/* One goes on writing, one reading, one does nothing any more: only the first touches fault. */
+void busy__run(enum memory_kind kind);
+#define BUSY_PARAMS COMMON_PARAMS, NUM_PARAM("ms", "100", 1, 600000, "for how long")
+
 /* Attached several times by one process, which touches a page in each. */
 void again__run(enum memory_kind kind);
 #define AGAIN_PARAMS                                                    \

@@ -33,6 +33,11 @@ static void run_inherit(void)
 	inherit__run(kind());
 }
 
+static void run_busy(void)
+{
+	busy__run(kind());
+}
+
 static void run_seqlock(void)
 {
 	seqlock__run(kind());
@@ -232,6 +237,13 @@ const struct factory mmap_factories[] = {
 		.params = { SEQLOCK_PARAMS, OF_PARAM },
 		.selftest = "updates=50;of=zero updates=50;of=file updates=50",
 		.run = run_seqlock,
+	},
+	{
+		.name = "mmap-busy",
+		.help = "written and read on and on, and by one only once",
+		.params = { BUSY_PARAMS, OF_PARAM },
+		.selftest = "ms=1;of=zero ms=1;of=file ms=1",
+		.run = run_busy,
 	},
 	{
 		.name = "mmap-again",

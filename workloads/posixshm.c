@@ -37,6 +37,11 @@ static void run_again(void)
 	again__run(kind());
 }
 
+static void run_busy(void)
+{
+	busy__run(kind());
+}
+
 static void run_seqlock(void)
 {
 	seqlock__run(kind());
@@ -215,6 +220,12 @@ static void run_calls(void)
 		.params = { SEQLOCK_PARAMS },                                                  \
 		.selftest = "updates=50",                                                      \
 		.run = run_seqlock,                                                            \
+	}, {                                                                                   \
+		.name = mech "-busy",                                                          \
+		.help = "written and read on and on in " what ", and by one only once",        \
+		.params = { BUSY_PARAMS },                                                     \
+		.selftest = "ms=1",                                                            \
+		.run = run_busy,                                                               \
 	}, {                                                                                   \
 		.name = mech "-calls",                                                         \
 		.help = "read() and write() of " what,                                         \

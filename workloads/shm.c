@@ -30,6 +30,11 @@ static void run_inherit(void)
 	inherit__run(KIND_SHM);
 }
 
+static void run_busy(void)
+{
+	busy__run(KIND_SHM);
+}
+
 static void run_again(void)
 {
 	again__run(KIND_SHM);
@@ -231,6 +236,12 @@ const struct factory shm_factories[] = {
 		.params = { AGAIN_PARAMS },
 		.selftest = "order=together;order=one-by-one",
 		.run = run_again,
+	}, {
+		.name = "shm-busy",
+		.help = "written and read on and on in a segment, and by one only once",
+		.params = { BUSY_PARAMS },
+		.selftest = "ms=1",
+		.run = run_busy,
 	}, {
 		.name = "shm-removed",
 		.help = "found by key, IPC_RMID while attached, and used on",
