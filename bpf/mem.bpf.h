@@ -20,6 +20,7 @@
 #define VM_WRITE 2
 #define VM_EXEC 4
 #define VM_SHARED 8 /* and its file is open for writing */
+#define VM_MAYWRITE 0x20
 #define VM_MAYSHARE 0x80
 #define VM_LOCKED 0x2000
 #define VM_HUGETLB 0x400000

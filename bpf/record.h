@@ -244,7 +244,9 @@ struct edge_row {
 	__u64 ignored_ops; /* signals that had no effect, as they were sent or when they were taken */
 	__u64 merged_ops; /* signals sent while the same one was waiting already */
 	__u64 value; /* eventfd: sum of the counts; signals: the last si_value */
-	__u64 _pad[5];
+	/* Only with --shm-sample: pages found touched in each sample, in how many there were any. */
+	__u64 sampled_pages, samples;
+	__u64 _pad[3];
 };
 
 /* Who got whose bytes; kept by ledgers only. On other channels the edges say it. */

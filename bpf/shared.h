@@ -300,6 +300,44 @@ struct page_writers {
 	__u32 writer[PAGE_GROUP]; /* process id; 0: nobody */
 };
 
+/*
+ * What the processor has marked in the page table of 512 pages, as a process has them mapped; or in
+ * the entry of one huge page, which is bit 0 then. See sample.bpf.h.
+ */
+enum page_mark {
+	MARK_PRESENT = 0,
+	MARK_ACCESSED = 1, /* since that was cleared, or since it was mapped */
+	MARK_DIRTY = 2, /* written since it was mapped, or written back */
+	MARK_SOFT_DIRTY =
+		3, /* written since that was cleared; always clear where a kernel has none */
+	MARK_MAX,
+};
+
+#define MARKED_WORDS 8 /* of 64 pages */
+#define SAMPLE_TABLES 64 /* of one mapping at a time: so many find room in an iterator's buffer */
+
+struct marked_pages {
+	__u32 chan, proc; /* ids */
+	__u32 chan_row;
+	__u32 shift; /* size of the pages, as a power of two */
+	__u64 addr;
+	__u64 attached; /* how often the process has attached the channel so far */
+	__u64 readonly; /* it cannot become writable */
+	__u64 marks[MARK_MAX][MARKED_WORDS];
+};
+
+/* What the collector says before a look, and is told by it. */
+struct sampling {
+	__u64 base; /* where the kernel sees physical memory; 0: not found */
+	__u32 first; /* of the page tables of a mapping */
+	__u32 more; /* some mapping goes on */
+	__u32 no_base; /* of some process it is another one, and so not known */
+	__u32 _pad;
+	/* The kernel side's own. */
+	struct marked_pages out;
+	__u64 table[512];
+};
+
 #define PASSES 32768 /* files whose descriptors were passed, by who did over which channel */
 
 /*

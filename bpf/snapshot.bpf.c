@@ -6,6 +6,7 @@
 #include "chan.bpf.h"
 #include "comm.bpf.h"
 #include "ledger.bpf.h"
+#include "sample.bpf.h"
 #include "task.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -170,6 +171,58 @@ int snap_mapped(struct bpf_iter__task_vma *ctx)
 	if (vma->vm_flags & VM_READ)
 		out.modes |= 1 << ROLE_READ;
 	bpf_seq_write(ctx->meta->seq, &out, sizeof(out));
+	return 0;
+}
+
+/* Of the collector itself, before the first look. */
+SEC("iter/task")
+int snap_base(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct sampling *s;
+	__u32 zero = 0;
+	__u64 mm;
+
+	s = bpf_map_lookup_elem(&sampling, &zero);
+	if (!task || !s || s->base)
+		return 0;
+	mm = PEEK_ADDR(struct task_struct, number_of(task), mm);
+	if (mm)
+		s->base = pt_search_base(PEEK_ADDR(struct mm_struct, mm, pgd));
+	return 0;
+}
+
+/* Shared memory of a process in scope: which pages of it are marked as touched. */
+SEC("iter/task_vma")
+int snap_marks(struct bpf_iter__task_vma *ctx)
+{
+	struct touch_key attached = { .group = MEM_NO_GROUP };
+	struct task_struct *task = ctx->task;
+	struct vm_area_struct *vma = ctx->vma;
+	struct chan_key key = {};
+	struct task_state *ts;
+	struct sampling *s;
+	struct touch_val *t;
+	struct chan_row *c;
+	__u32 zero = 0, *row;
+
+	if (!task || !vma)
+		return 0;
+	ts = state_of(task->group_leader);
+	s = bpf_map_lookup_elem(&sampling, &zero);
+	if (!ts || !s || !shared_file(vma, &key))
+		return 0;
+	row = bpf_map_lookup_elem(&chan_rows, &key);
+	c = row ? chan_at(*row) : NULL;
+	if (!c || !c->id || (c->key.mech == MECH_MMAP && !(c->flags & CHAN_WRITABLE)))
+		return 0;
+	attached.chan = s->out.chan = c->id;
+	attached.proc = s->out.proc = ts->proc_id;
+	t = bpf_map_lookup_elem(&touches, &attached);
+	s->out.chan_row = *row;
+	s->out.attached = t ? t->bits[0] : 0;
+	s->out.readonly = !(vma->vm_flags & (VM_WRITE | VM_MAYWRITE));
+	pt_look_through(ctx, s, vma);
 	return 0;
 }
 

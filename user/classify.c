@@ -72,7 +72,7 @@ static bool several(uint32_t relations)
 
 static bool used(const struct edge *e)
 {
-	return e->e.ops || e->e.pages || e->e.blocked_ops || e->e.blocked_now;
+	return e->e.ops || e->e.pages || e->e.samples || e->e.blocked_ops || e->e.blocked_now;
 }
 
 /* Only edges of real processes: a folded one has lost its relations, see fold.c. */

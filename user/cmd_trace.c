@@ -246,7 +246,7 @@ static int run(struct trace *t)
 					 { .fd = tracer__fd(t->tracer), .events = POLLIN } };
 		size_t living;
 
-		poll(fds, 2, TICK_MS);
+		poll(fds, 2, tracer__wait_ms(t->tracer, TICK_MS));
 		if (t->launch && !ended)
 			ended = launch__ended(t->launch, &status);
 		stop = signals_say_end(t, ended);

@@ -69,8 +69,9 @@ static int derive(struct graph *g)
 			err = names_chan(&c->c);
 		classify_chan(g, c);
 		for_each_edges(list, c) list_for_each(e, list, by_chan) e->e.holder =
-			!e->e.ops && !e->e.pages && !e->e.ignored_ops && !e->errors &&
-			!e->e.blocked_ops && !e->e.blocked_now && !e->e.nonblocking_ops;
+			!e->e.ops && !e->e.pages && !e->e.samples && !e->e.ignored_ops &&
+			!e->errors && !e->e.blocked_ops && !e->e.blocked_now &&
+			!e->e.nonblocking_ops;
 	}
 	return err;
 }

@@ -128,6 +128,8 @@ static int merge_edge(struct edge *to, const struct edge *from)
 	a->nonblocking_ops += b->nonblocking_ops;
 	a->peeked_bytes += b->peeked_bytes;
 	a->pages += b->pages;
+	a->sampled_pages += b->sampled_pages;
+	a->samples += b->samples;
 	graph__add_events(a, b);
 	graph__add_credentials(a, b);
 	a->woken += b->woken;

@@ -358,6 +358,8 @@ static void add_counters(struct gedge *e, const struct edge_row *row)
 	e->nonblocking_ops += row->nonblocking_ops;
 	e->peeked_bytes += row->peeked_bytes;
 	e->pages += row->pages;
+	e->sampled_pages += row->sampled_pages;
+	e->samples += row->samples;
 	e->woken += row->woken;
 	for (int i = 0; i < EDGE_TAGS; i++)
 		tags__add(&e->tags, row->tags[i].tag, row->tags[i].ops);

@@ -55,6 +55,7 @@ struct gedge {
 	unsigned int end; /* of the channel, if it has two */
 	uint64_t ops, bytes, nonblocking_ops, peeked_bytes;
 	uint64_t pages; /* of memory: at least so many were touched */
+	uint64_t sampled_pages, samples; /* of memory: touched later, see sample.c */
 	uint64_t woken; /* how many it woke, at most; of who waited: by nobody known */
 	struct gtags tags; /* of message queues */
 	/* Of events: without effect, one with another that waited; sum and last of what they carried. */

@@ -88,6 +88,7 @@ static int put_legend(FILE *f, const struct graph *g, const char *engine)
 	const struct gmeta *m = &g->meta;
 	char a[HUMAN_LEN], b[HUMAN_LEN];
 	char *command = meta__command(m), *lost = losses__lines(g);
+	const char *sep = "only ";
 	int err = -ENOMEM;
 
 	if (!command || !lost)
@@ -101,10 +102,13 @@ static int put_legend(FILE *f, const struct graph *g, const char *engine)
 	fprintf(f, ", %s, %s\\l", m->started ? human__moment(a, m->started) : "unknown time",
 		human__time(b, m->duration_ns));
 	for (char *const *s = m->filters; !err && s && *s; s++) {
-		fputs(s == m->filters ? "only " : ", ", f);
+		if (!filter__narrows(*s))
+			continue;
+		fputs(sep, f);
 		err = put_short(f, *s, LEGEND_COLUMNS);
-		fputs(s[1] ? "" : "\\l", f);
+		sep = ", ";
 	}
+	fputs(*sep == ',' ? "\\l" : "", f);
 	put_key(f, g);
 	put_losses(f, lost);
 	for (char *const *s = m->notes; !err && s && *s; s++) {
@@ -434,6 +438,8 @@ static int put_edge(struct out *o, const struct gedge *e)
 	put_number(f, "bytes", e->bytes);
 	if (m->measured == IN_PAGES)
 		put_number(f, "pages", e->pages);
+	if (e->samples)
+		put_number(f, "sampled_pages", e->sampled_pages);
 	put_number(f, "blocked_ops", e->blocked_ops);
 	put_number(f, "blocked_ns", e->blocked_ns);
 	fputs(e->holder ? " holder=true]\n" : "]\n", f);

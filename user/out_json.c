@@ -399,6 +399,10 @@ static int put_edge(struct out *o, const struct gedge *e)
 	json__put_u64(j, "peeked_bytes", e->peeked_bytes);
 	if (mech__get(e->chan->row.key.mech)->measured == IN_PAGES)
 		json__put_u64(j, "pages", e->pages);
+	if (mech__get(e->chan->row.key.mech)->measured == IN_PAGES && meta__sample(&o->g->meta)) {
+		json__put_u64(j, "sampled_pages", e->sampled_pages);
+		json__put_u64(j, "samples", e->samples);
+	}
 	if (e->role == ROLE_WAIT)
 		json__put_u64(j, "woken_by_unknown", e->woken);
 	if (mech__get(e->chan->row.key.mech)->tags && e->role < ROLES_IO)

@@ -132,6 +132,8 @@ static void put_edge(struct json *j, const struct edge_row *r)
 	json__put_u64(j, "first_ns", r->first_ns);
 	json__put_u64(j, "last_ns", r->last_ns);
 	json__put_u64(j, "peeked_bytes", r->peeked_bytes);
+	if (r->samples)
+		json__put_u64(j, "sampled_pages", r->sampled_pages);
 }
 
 /* Where a process id can also stand for nobody in particular. */

@@ -13,6 +13,7 @@
 #include "mech.h"
 #include "out.h"
 #include "quiet.h"
+#include "sampled.h"
 #include "table.h"
 #include "util.h"
 #include "words.h"
@@ -79,8 +80,8 @@ struct traffic {
 struct priv {
 	struct traffic *traffic; /* by channel */
 	const struct gedge **edges; /* sorted by process, channel, role */
-	struct table *flows, *idle, *errors, *passed, *procs;
-	size_t nr_flows, nr_idle, nr_errors, nr_passed, nr_shared, nr_inferred;
+	struct table *flows, *idle, *errors, *passed, *procs, *sampled;
+	size_t nr_flows, nr_idle, nr_errors, nr_passed, nr_sampled, nr_shared, nr_inferred;
 	uint64_t bytes, shown_above;
 	size_t not_shown;
 	uint64_t not_shown_bytes;
@@ -223,6 +224,7 @@ static void put_header(struct out *o)
 	char a[HUMAN_LEN], b[HUMAN_LEN];
 	char *command = meta__command(m);
 	char *cut = escape__visible(command ? command : "", p->width);
+	const char *sep = "only ";
 
 	fprintf(o->f, "%s%s%s\n", p->colours ? "\033[1m" : "", cut ? cut : "",
 		p->colours ? "\033[0m" : "");
@@ -234,10 +236,13 @@ static void put_header(struct out *o)
 	fprintf(o->f, ", %s, %s\n", m->started ? human__moment(a, m->started) : "unknown time",
 		human__time(b, m->duration_ns));
 	for (char *const *filter = m->filters; filter && *filter; filter++) {
-		fputs(filter == m->filters ? "only " : ", ", o->f);
+		if (!filter__narrows(*filter))
+			continue;
+		fputs(sep, o->f);
 		escape__text(o->f, *filter);
-		fputs(filter[1] ? "" : "\n", o->f);
+		sep = ", ";
 	}
+	fputs(*sep == ',' ? "\n" : "", o->f);
 	put_counts(o, g);
 }
 
@@ -259,8 +264,9 @@ static int begin(struct out *o)
 	p->errors = NEW_TABLE(error_columns);
 	p->passed = NEW_TABLE(passed_columns);
 	p->procs = NEW_TABLE(proc_columns);
+	p->sampled = sampled__table(g, &p->nr_sampled);
 	if (!p->traffic || !p->edges || !p->flows || !p->idle || !p->errors || !p->passed ||
-	    !p->procs)
+	    !p->procs || !p->sampled)
 		return -ENOMEM;
 	find_terminal(p, o->f);
 	count_traffic(p, g);
@@ -545,6 +551,7 @@ static void put_notes(struct out *o, const char *lines)
 	if (p->nr_inferred)
 		fputs("inferred: not seen itself, but nothing else fits\n", o->f);
 	put_unseen(o);
+	sampled__explain(o->f, o->g);
 	fprintf(o->f, "%s%s%s", alarm ? "\033[31m" : "", lines, alarm ? "\033[0m" : "");
 	for (char *const *note = o->g->meta.notes; note && *note; note++) {
 		escape__text(o->f, *note);
@@ -567,6 +574,8 @@ static int put_lost(struct out *o)
 		err = put_table(o, p->idle, p->nr_idle);
 	if (!err)
 		err = put_table(o, p->passed, p->nr_passed);
+	if (!err)
+		err = put_table(o, p->sampled, p->nr_sampled);
 	if (!err)
 		err = put_table(o, p->errors, p->nr_errors);
 	if (!err)
@@ -592,6 +601,7 @@ static int end(struct out *o)
 	table__free(p->errors);
 	table__free(p->passed);
 	table__free(p->procs);
+	table__free(p->sampled);
 	free(p->traffic);
 	free(p->edges);
 	free(p);

@@ -104,6 +104,8 @@ static const struct field edge_fields[] = {
 	NUM("nonblocking", rec_edge, row.nonblocking_ops),
 	NUM("peeked", rec_edge, row.peeked_bytes),
 	NUM("pages", rec_edge, row.pages),
+	NUM("sampled-pages", rec_edge, row.sampled_pages),
+	NUM("samples", rec_edge, row.samples),
 	NUM("woken", rec_edge, row.woken),
 	NUM("tag0", rec_edge, row.tags[0].tag),
 	NUM("tag0-ops", rec_edge, row.tags[0].ops),

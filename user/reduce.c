@@ -344,6 +344,8 @@ static void add_edge(struct gedge *a, const struct gedge *b)
 	a->nonblocking_ops += b->nonblocking_ops;
 	a->peeked_bytes += b->peeked_bytes;
 	a->pages += b->pages;
+	a->sampled_pages += b->sampled_pages;
+	a->samples += b->samples;
 	tags__merge(&a->tags, &b->tags);
 	graph__add_events(a, b);
 	graph__add_credentials(a, b);

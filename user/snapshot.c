@@ -22,6 +22,10 @@ int snapshot__load(struct tracer *t)
 		bpf_program__set_autoload(t->snap->progs.snap_map, false);
 		bpf_program__set_autoload(t->snap->progs.snap_mapped, false);
 	}
+	if (!t->opts.sample_ns || !(t->opts.mechs & MECHS_MEMORY)) {
+		bpf_program__set_autoload(t->snap->progs.snap_base, false);
+		bpf_program__set_autoload(t->snap->progs.snap_marks, false);
+	}
 	err = load__share_maps(t, t->snap->obj);
 	err = err ?: snapshot_bpf__load(t->snap);
 	if (err) {

@@ -19,8 +19,19 @@
 #define MIN_ROWS 1024
 #define MAX_ROWS (1 << 22)
 #define MAX_RING (1 << 30)
+#define MIN_SAMPLE 0.01
+#define MAX_SAMPLE 86400
 
-enum { OPT_CGROUP = 256, OPT_CONTAINER, OPT_COMM, OPT_OPS, OPT_STRICT, OPT_RING, OPT_ROWS };
+enum {
+	OPT_CGROUP = 256,
+	OPT_CONTAINER,
+	OPT_COMM,
+	OPT_OPS,
+	OPT_STRICT,
+	OPT_RING,
+	OPT_ROWS,
+	OPT_SAMPLE
+};
 
 static const struct option options[] = {
 	{ "output", required_argument, NULL, 'o' },
@@ -35,6 +46,7 @@ static const struct option options[] = {
 	{ "strict", no_argument, NULL, OPT_STRICT },
 	{ "ring-size", required_argument, NULL, OPT_RING },
 	{ "max-edges", required_argument, NULL, OPT_ROWS },
+	{ "shm-sample", required_argument, NULL, OPT_SAMPLE },
 	{ "help", no_argument, NULL, 'h' },
 	{},
 };
@@ -62,6 +74,8 @@ static void help(void)
 	       "      --container ID     processes of this container (its cgroup is looked for)\n"
 	       "      --comm GLOB        processes of that name; up to %d\n"
 	       "      --ops              a record of each operation, for .jsonl and .ipct\n"
+	       "      --shm-sample SECS  look so often which pages of shared memory are touched again,\n"
+	       "                         at some cost for who has it mapped; see ipctrace(8)\n"
 	       "      --strict           exit status 4 if anything was lost\n"
 	       "      --ring-size BYTES  for records, a power of two from 4096\n"
 	       "      --max-edges N      thread-channel pairs at a time, from %d\n"
@@ -288,6 +302,11 @@ static int one_option(struct trace_opts *o, int opt)
 	case OPT_OPS:
 		o->tracer.ops = true;
 		return 0;
+	case OPT_SAMPLE:
+		add_filter(o, "shm-sample", optarg);
+		err = number("--shm-sample", optarg, MIN_SAMPLE, MAX_SAMPLE, &n);
+		o->tracer.sample_ns = err ? 0 : n * 1e9;
+		return err;
 	case OPT_STRICT:
 		o->strict = true;
 		return 0;
@@ -328,6 +347,9 @@ int trace_opts__parse(struct trace_opts *o, int argc, char **argv)
 	for (int m = 0; !mechs_given && m < MECH_MAX; m++)
 		if (!mech__get(m)->off)
 			o->tracer.mechs |= 1U << m;
+	if (o->tracer.sample_ns && !(o->tracer.mechs & MECHS_MEMORY))
+		return bad("--shm-sample%s without shared memory", "",
+			   "leave -m out, or add shm, posixshm, memfd or mmap to it");
 	if (argv[optind])
 		o->command = &argv[optind];
 	else if (argc > 1 && !strcmp(argv[argc - 1], "--"))

@@ -157,6 +157,14 @@ int tracer__new(struct tracer **out, const struct tracer_opts *opts, char *why, 
 	if (!t->snap && opts->warn)
 		opts->warn(opts->ctx, "this kernel has no task iterators: what existed before "
 				      "the trace is not seen");
+	err = sample__start(t);
+	if (err) {
+		say(why, size,
+		    "cannot sample shared memory here: this kernel's page tables are not "
+		    "to be read; leave --shm-sample out");
+		tracer__free(t);
+		return err;
+	}
 	*out = t;
 	return 0;
 fail:
@@ -264,7 +272,13 @@ size_t tracer__tick(struct tracer *t)
 		t->engine->rescan = 0;
 		snapshot__tasks(t);
 	}
+	sample__tick(t);
 	return harvest__tick(t);
+}
+
+int tracer__wait_ms(const struct tracer *t, int at_most)
+{
+	return sample__wait_ms(t, at_most);
 }
 
 void tracer__stop(struct tracer *t)
@@ -272,6 +286,7 @@ void tracer__stop(struct tracer *t)
 	if (t->detached)
 		return;
 	t->detached = true;
+	sample__round(t);
 	detach_counting(t);
 	snapshot__seen(t);
 	for (int i = 0; i < HALVES; i++)
@@ -292,6 +307,7 @@ void tracer__free(struct tracer *t)
 	if (t->engine)
 		munmap(t->engine, sizeof(*t->engine));
 	ring_buffer__free(t->ring);
+	sample__free(t);
 	snapshot_bpf__destroy(t->snap);
 	for (int i = 0; i < HALVES; i++)
 		ipctrace_bpf__destroy(t->half[i]);

@@ -23,6 +23,7 @@ struct tracer_opts {
 	uint32_t mechs; /* bit per enum mech */
 	bool ops, life; /* records per operation, of lives */
 	size_t ring_bytes; /* 0: default */
+	uint64_t sample_ns; /* how often to look which shared pages were touched again; 0: never */
 	size_t rows; /* of the edge table, the others follow; 0: default */
 	/* Both are called from tracer__start(), __poll() and __stop() only. */
 	void (*emit)(void *ctx, const struct rec_hdr *rec);
@@ -50,6 +51,9 @@ void tracer__consume(struct tracer *t);
 
 /* From time to time: gather what has ended and make room. Returns the number of living processes. */
 size_t tracer__tick(struct tracer *t);
+
+/* How long to wait at most before the next of these, in ms. */
+int tracer__wait_ms(const struct tracer *t, int at_most);
 
 /* Detach, and gather the rest. */
 void tracer__stop(struct tracer *t);

@@ -56,6 +56,7 @@ struct tracer {
 	bool watches_messages; /* all messages, by their addresses */
 	uint32_t *dead; /* processes that were taken out at the last tick */
 	size_t nr_dead;
+	struct sampler *sampler; /* NULL: not asked for */
 	bool detached;
 	bool casts; /* the kernel has what bpf/compat.bpf.h calls casts */
 };
@@ -97,6 +98,13 @@ bool pages__persist(const struct tracer *t, const struct chan_row *c);
 /* fds.c */
 void fds__take(struct tracer *t, uint8_t state); /* of channels in one of these states; 0: of all */
 void fds__tick(struct tracer *t);
+
+/* sample.c */
+int sample__start(struct tracer *t); /* 0 also if it was not asked for */
+void sample__tick(struct tracer *t); /* a round if it is time */
+void sample__round(struct tracer *t);
+int sample__wait_ms(const struct tracer *t, int at_most); /* to the next round */
+void sample__free(struct tracer *t);
 
 /* harvest.c */
 void harvest__say_chan(struct tracer *t, uint32_t row);

@@ -9,6 +9,8 @@
 #include "mech.h"
 #include "words.h"
 
+#define SAMPLE_FILTER "shm-sample="
+
 const struct loss_desc losses[LOSS_MAX] = {
 	[LOSS_NO_EDGE] = {
 		.key = "no_edge",
@@ -209,6 +211,21 @@ char *meta__command(const struct gmeta *m)
 	line = escape__args(joined, size);
 	free(joined);
 	return line;
+}
+
+bool filter__narrows(const char *filter)
+{
+	return strncmp(filter, SAMPLE_FILTER, strlen(SAMPLE_FILTER)) != 0;
+}
+
+const char *meta__sample(const struct gmeta *m)
+{
+	const size_t len = strlen(SAMPLE_FILTER);
+
+	for (char *const *f = m->filters; f && *f; f++)
+		if (!strncmp(*f, SAMPLE_FILTER, len))
+			return *f + len;
+	return NULL;
 }
 
 static void put_losses(FILE *f, const struct graph *g)

@@ -44,6 +44,12 @@ char *proc__label(const struct gproc *p);
 /* The command, or what was traced instead of one; the caller frees it. */
 char *meta__command(const struct gmeta *m);
 
+/* False: an option of the trace that leaves nothing out. */
+bool filter__narrows(const char *filter);
+
+/* How often shared memory was sampled, as it was asked for; NULL: not. */
+const char *meta__sample(const struct gmeta *m);
+
 /*
  * What is missing in the graph and why, or that nothing is: a line each, in plain ASCII. The caller
  * frees it; NULL: no memory.
