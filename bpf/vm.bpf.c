@@ -78,15 +78,19 @@ struct vm_ends {
 static __always_inline bool vm_ends(struct vm_ends *v, __u64 task)
 {
 	struct task_struct *current = bpf_get_current_task_btf();
-	bool self, other;
+	bool other;
 
 	if (task && PEEK(struct task_struct, task, tgid) == current->tgid)
 		return false;
-	self = watched(&v->self, state_of(current));
+	watched(&v->self, state_of(current));
 	other = task && watched_task(&v->other, task);
-	if (!self && !other)
+	/*
+	 * By the id, and not by what watched() has returned: that 6.1's verifier, after the call between,
+	 * takes for true, and it takes out what is done if it is not.
+	 */
+	if (!v->self.task_id && !other)
 		return false;
-	if (!self && !stranger_task(&v->self, bpf_get_current_task()))
+	if (!v->self.task_id && !stranger_task(&v->self, bpf_get_current_task()))
 		return false;
 	return other || !task || stranger_task(&v->other, task);
 }

@@ -43,7 +43,7 @@ OF_KERNEL = (
     "engine: Ctrl-C leaves", "engine: kill -9", "engine: the whole machine", "engine: threads",
     "scope: -p twice", "scope: --comm", "scope: --cgroup", "shells: (echo", "shells: a pipeline",
     "servers:", "hosts:", "stress: writers and readers at random, a call", "stress: tables full",
-    "stress: what lay", "stress: in a pid namespace: a command",
+    "stress: what lay", "stress: in a pid namespace: a command", "vm: a debugger", "vm: pids mean",
 )
 
 
