@@ -14,6 +14,8 @@
 #include "tracer_priv.h"
 #include "util.h"
 
+#define MANY_EMPTY 4 /* arguments in a row */
+
 #define SWEEP_NS 500000000ULL /* at most this often */
 #define SWEEP_SOON_NS \
 	20000000ULL /* when rows run short; whoever is slow to use a row must be done */
@@ -57,6 +59,22 @@ static void say_cgroup(struct tracer *t, uint64_t id)
 		tracer__emit(t, &r.h, REC_CGROUP, sizeof(r));
 }
 
+/* Who has written a title over its arguments has left nothing of them: the rest is empty. */
+static void find_title(struct proc_row *p)
+{
+	size_t n = strnlen(p->args, p->args_len), i = n;
+
+	while (i < p->args_len && !p->args[i])
+		i++;
+	if (!n || i < p->args_len || i - n < MANY_EMPTY)
+		return;
+	if (p->exe_len < PATH_LEN)
+		p->flags &= ~PROC_CUT;
+	p->args_len = 0;
+	if (!p->title[0])
+		snprintf(p->title, TITLE_LEN, "%.*s", (int)n, p->args);
+}
+
 static void emit_proc(struct tracer *t, const struct proc_row *p)
 {
 	struct rec_proc r = { .row = *p };
@@ -75,6 +93,7 @@ static void emit_proc(struct tracer *t, const struct proc_row *p)
 			if (!feof(in) && getc(in) != EOF)
 				r.row.flags |= PROC_CUT;
 			fclose(in);
+			find_title(&r.row);
 		}
 	}
 	if (p->flags & PROC_HOLDER && p->pid && proc_is_ours()) {
@@ -117,7 +136,8 @@ static void emit_chan(struct tracer *t, uint32_t row)
 		if (o->said || o->holder.chan != r.row.id)
 			continue;
 		o->said = true;
-		tracer__emit(t, &o->proc.h, REC_PROC, sizeof(o->proc));
+		if (!o->watched) /* or it is told with the others */
+			tracer__emit(t, &o->proc.h, REC_PROC, sizeof(o->proc));
 		tracer__emit(t, &o->holder.h, REC_HOLDER, sizeof(o->holder));
 	}
 }

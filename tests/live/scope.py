@@ -111,6 +111,29 @@ def reader_only(t):
           "an exact flow from one who was not watched: %s" % named)
 
 
+# As PostgreSQL does: the kernel shows what is there now, as the arguments.
+TITLED = """
+import os, signal
+start, end = map(int, open("/proc/self/stat").read().split(") ")[1].split()[45:47])
+mem = os.open("/proc/self/mem", os.O_WRONLY)
+os.pwrite(mem, b"what it is for".ljust(end - start, b"\\0"), start)
+signal.pause()
+"""
+
+
+@test("-p of one that has written a title over its arguments")
+def titled(t):
+    target = t.start([PYTHON, "-c", TITLED])
+    title = "what it is for" + "\0" * 4
+    wait_for(lambda: read_text("/proc/%d/cmdline" % target.pid).startswith(title), "the title")
+    out = t.path("x.json")
+    tracer = t.tracer(["-o", out, "-p", str(target.pid)])
+    t.ready(tracer)
+    t.stop(tracer)
+    found = Graph.load(out).pid(target.pid)
+    check_equal((found["title"], found["cmdline"]), ("what it is for", []), "title and arguments")
+
+
 @test("-p follows the children that come later")
 def later_children(t):
     target = t.start(["/bin/dash", "-c",
