@@ -119,13 +119,14 @@ static void outside_proc(struct tracer *t, const struct snap_file *f, struct pro
 	p->exe_len = n > 0 ? n : 0;
 }
 
-static bool is_watched(const struct tracer *t, const struct snap_file *f)
+/* The id of a process that is watched; 0: it is not. */
+static uint32_t watched_proc(const struct tracer *t, const struct snap_file *f)
 {
 	for (uint32_t i = 0; i < t->engine->used[TABLE_PROCS] && i < t->rows[TABLE_PROCS].max; i++)
 		if (t->procs[i].id && !(t->procs[i].flags & PROC_HOLDER) &&
 		    t->procs[i].pid == f->pid && t->procs[i].start_ns == f->start_ns)
-			return true;
-	return false;
+			return t->procs[i].id;
+	return 0;
 }
 
 static void holder(void *ctx, const struct snap_file *f)
@@ -135,7 +136,7 @@ static void holder(void *ctx, const struct snap_file *f)
 	struct outsider *o;
 	size_t i = t->nr_outsiders;
 
-	if (!c || is_watched(t, f)) /* the edges of those that are watched will tell */
+	if (!c)
 		return;
 	o = realloc(t->outsiders, (t->nr_outsiders + 1) * sizeof(*o));
 	if (!o)
@@ -148,10 +149,17 @@ static void holder(void *ctx, const struct snap_file *f)
 		if (t->outsiders[i].proc.row.pid == f->pid &&
 		    t->outsiders[i].proc.row.start_ns == f->start_ns)
 			break;
-	if (i != (size_t)-1)
+	if (i != (size_t)-1) {
 		o->proc.row = t->outsiders[i].proc.row;
-	else
-		outside_proc(t, f, &o->proc.row);
+		o->watched = t->outsiders[i].watched;
+	} else {
+		o->proc.row.id = watched_proc(t, f);
+		o->watched = o->proc.row.id;
+		o->proc.row.pid = f->pid;
+		o->proc.row.start_ns = f->start_ns;
+		if (!o->watched)
+			outside_proc(t, f, &o->proc.row);
+	}
 	o->holder.chan = c->id;
 	o->holder.proc = o->proc.row.id;
 	o->holder.modes = f->modes;

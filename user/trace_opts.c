@@ -63,7 +63,7 @@ static void help(void)
 	printf("options of a trace:\n"
 	       "  -o, --output FILE      the format by its extension (%s);\n"
 	       "                         - is the summary on stdout, json:- JSON there; repeatable\n"
-	       "  -p, --pid PID          this process and its descendants; repeatable\n"
+	       "  -p, --pid PID          this process and whom it starts from now on; repeatable\n"
 	       "  -m, --mechanism M,...  only these: ",
 	       out__extensions());
 	print_mechs(stdout);

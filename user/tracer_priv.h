@@ -23,7 +23,7 @@ struct rows {
 struct outsider {
 	struct rec_proc proc;
 	struct rec_holder holder;
-	bool said;
+	bool said, watched;
 };
 
 #define HALVES 2
