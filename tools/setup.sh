@@ -12,7 +12,7 @@ need=(
 	procps util-linux bsdextrautils iproute2 libcap2-bin
 	qemu-system-x86 qemu-system-common kmod cpio busybox-static xz-utils
 )
-want=(bpftrace linux-perf strace socat) # what the benchmark and some tests compare with
+want=(bpftrace linux-perf strace socat lsof) # what the benchmark and some tests compare with
 
 say() {
 	echo "setup: $*" >&2
