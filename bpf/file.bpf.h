@@ -45,21 +45,27 @@ __u64 other_ident(__u64 file)
  * The address of a struct file is used again soon after close(); its inode's number is not. A socket
  * may be connected to another one since.
  */
-static __always_inline __u64 file_ident(__u64 file)
+static __always_inline __u64 file_ident_of(__u64 file, struct inode *inode, __u32 type)
 {
-	__u64 inode = PEEK_ADDR(struct file, file, f_inode);
-	__u64 gen = PEEK(struct inode, inode, i_generation);
-	__u64 ident = PEEK(struct inode, inode, i_ino) ^ gen << 32;
+	__u64 gen = FIELD(inode, i_generation);
+	__u64 ident = FIELD(inode, i_ino) ^ gen << 32;
 
-	switch (PEEK(struct inode, inode, i_mode) & S_IFMT) {
-	case S_IFSOCK:
+	switch (type) {
+	case S_IFSOCK >> 12:
 		return ident ^ sock_peer_ident(sock_of(file));
-	case S_IFCHR:
-	case S_IFREG:
+	case S_IFCHR >> 12:
+	case S_IFREG >> 12:
 	case 0:
 		return ident ^ other_ident(file);
 	}
 	return ident;
+}
+
+static __always_inline __u64 file_ident(__u64 file)
+{
+	struct inode *inode = FIELD(OBJECT(struct file, file), f_inode);
+
+	return file_ident_of(file, inode, FIELD(inode, i_mode) >> 12);
 }
 
 #endif

@@ -149,24 +149,24 @@ static __always_inline __u64 ring_pos(__u32 index, __u32 offset)
 static __always_inline bool pipe_moved(const struct chan_row *c, struct edge_row *e, __u64 file,
 				       __u32 role)
 {
-	__u64 pipe = pipe_of(file), bufs, b;
-	__u32 head = PEEK(struct pipe_inode_info, pipe, head);
-	__u32 tail = PEEK(struct pipe_inode_info, pipe, tail);
-	__u32 mask, len, offset;
+	struct pipe_inode_info *pipe = OBJECT(struct pipe_inode_info, pipe_of(file));
+	__u32 head = FIELD(pipe, head), tail = FIELD(pipe, tail), len, offset;
+	struct pipe_buffer *b;
+	__u64 bufs;
 
 	if (head == tail) {
 		e->pos = ring_pos(head, 0);
 		return false;
 	}
-	bufs = PEEK_ADDR(struct pipe_inode_info, pipe, bufs);
-	mask = PEEK(struct pipe_inode_info, pipe, ring_size) - 1;
-	b = pipe_buffer(bufs, (role == ROLE_WRITE ? head - 1 : tail) & mask);
-	offset = PEEK(struct pipe_buffer, b, offset);
+	bufs = PEEK_ADDR(struct pipe_inode_info, pipe_of(file), bufs);
+	b = OBJECT(struct pipe_buffer, pipe_buffer(bufs, (role == ROLE_WRITE ? head - 1 : tail) &
+								 (FIELD(pipe, ring_size) - 1)));
+	offset = FIELD(b, offset);
 	if (role == ROLE_READ) {
 		e->pos = ring_pos(tail, offset);
 		return false;
 	}
-	len = PEEK(struct pipe_buffer, b, len);
+	len = FIELD(b, len);
 	e->pos = ring_pos(head, offset + len);
 	if (head - tail == 1)
 		return len > c->highwater;

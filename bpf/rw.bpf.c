@@ -67,24 +67,32 @@ static __always_inline bool magic_may_be_channel(__u64 magic)
  * Most reads and writes are of plain files and devices. Where loads are cheap, these end before the
  * look-up of the task's state, which costs more.
  */
+static __always_inline bool inode_may_be_channel(struct inode *inode, __u32 type)
+{
+	if (!(cfg.types >> (type & 15) & 1))
+		return false;
+	switch (type) {
+	case S_IFCHR >> 12:
+		return rdev_may_be_pty(FIELD(inode, i_rdev));
+	case S_IFREG >> 12:
+		return cfg.mechs & 1U << MECH_FILE ||
+		       magic_may_be_channel(FIELD(FIELD(inode, i_sb), s_magic));
+	case 0:
+		return FIELD(FIELD(inode, i_sb), s_magic) == ANON_INODE_FS_MAGIC;
+	}
+	return true;
+}
+
 static __always_inline bool may_be_channel(__u64 file)
 {
-	__u64 inode;
+	struct inode *inode;
 
 	if (!CASTS)
 		return true;
-	if (!file || !(cfg.types >> file_type(file) & 1))
+	if (!file)
 		return false;
-	inode = PEEK_ADDR(struct file, file, f_inode);
-	switch (file_type(file)) {
-	case S_IFCHR >> 12:
-		return rdev_may_be_pty(PEEK(struct inode, inode, i_rdev));
-	case S_IFREG >> 12:
-		return cfg.mechs & 1U << MECH_FILE || magic_may_be_channel(inode_magic(inode));
-	case 0:
-		return inode_is_anon(inode);
-	}
-	return true;
+	inode = FIELD(OBJECT(struct file, file), f_inode);
+	return inode_may_be_channel(inode, FIELD(inode, i_mode) >> 12);
 }
 
 static __always_inline __u32 flags_of_msg(__u32 flags)
@@ -451,6 +459,22 @@ static __always_inline bool is_plain(struct pt_regs *regs, __u32 kind)
 	}
 }
 
+/* It may be fuller now than ever. Here it is seen that mostly it is not. */
+static __always_inline void note_fill(const struct act *a, const struct chan_row *c,
+				      struct edge_row *e, long ret)
+{
+	if (act_is_unix(a, c, ret)) {
+		if (a->role == ROLE_READ || unix_may_be_fuller(sock_of(a->file), e))
+			unix_moved(a->chan - 1, a->edge - 1, a->file, a->role, ret);
+	} else if (ret > 0 && c->key.mech <= MECH_FIFO) {
+		if (pipe_moved(c, e, a->file, a->role))
+			chan_note_fill(a->chan - 1, a->file);
+	} else if (ret > 0 && c->key.mech == MECH_TCP && a->role == ROLE_WRITE) {
+		if (tcp_may_rise(c, e, a->file))
+			tcp_note_fill(a->chan - 1, a->edge - 1, a->file);
+	}
+}
+
 /*
  * The common case: bytes moved by a call that did not sleep, through a descriptor that the thread has
  * used before, on a channel of which nothing but the fill is noted. True: that is all. False: on_io
@@ -459,21 +483,26 @@ static __always_inline bool is_plain(struct pt_regs *regs, __u32 kind)
 static __always_inline bool plain_move(struct pt_regs *regs, __u32 kind, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	__u32 fd = call_arg(regs, 0), edge, chan;
+	__u32 fd = call_arg(regs, 0), edge, chan, type;
 	__u64 file = file_of(task, fd);
 	struct task_state *ts;
 	struct fd_cache *cache;
+	struct inode *inode;
 	struct act a = {};
 	struct edge_row *e;
 	struct chan_row *c;
 
-	if (!may_be_channel(file))
+	if (!file)
+		return true;
+	inode = FIELD(OBJECT(struct file, file), f_inode);
+	type = FIELD(inode, i_mode) >> 12;
+	if (CASTS && !inode_may_be_channel(inode, type))
 		return true;
 	ts = state_of(task);
 	if (!ts || call_is_compat(task))
 		return true;
 	cache = &ts->cache[fd % FD_CACHE];
-	if (!file || cache->file != file || cache->ident != file_ident(file) ||
+	if (cache->file != file || cache->ident != file_ident_of(file, inode, type) ||
 	    ts->call == call_id(regs) || !is_plain(regs, kind))
 		return false;
 	a.role = kind == KIND_write || kind == KIND_sendto ? ROLE_WRITE : ROLE_READ;
@@ -486,19 +515,14 @@ static __always_inline bool plain_move(struct pt_regs *regs, __u32 kind, long re
 	if (!edge || !e || !c || !mech_is_plain(c->key.mech) || *(volatile __u32 *)&c->ledger)
 		return false;
 	a.edge = edge;
+	a.chan = chan;
 	a.file = file;
-	if (PEEK(struct file, file, f_flags) & O_NONBLOCK)
+	if (FIELD(OBJECT(struct file, file), f_flags) & O_NONBLOCK)
 		a.flags = ACT_NONBLOCK;
 	ts->seen++;
 	ts->call = 0;
 	act_count(&a, e, ret, 0);
-	if (act_is_unix(&a, c, ret))
-		unix_moved(chan - 1, edge - 1, file, a.role, ret);
-	else if (ret > 0 && c->key.mech <= MECH_FIFO && pipe_moved(c, e, file, a.role))
-		chan_note_fill(chan - 1, file);
-	else if (ret > 0 && c->key.mech == MECH_TCP && a.role == ROLE_WRITE &&
-		 tcp_may_rise(c, e, file))
-		tcp_note_fill(chan - 1, edge - 1, file);
+	note_fill(&a, c, e, ret);
 	return true;
 }
 

@@ -47,9 +47,10 @@ static __always_inline __u64 sock_ino(__u64 sk)
  */
 static __always_inline __u64 sock_peer_ident(__u64 sk)
 {
+	struct sock_common *common = OBJECT(struct sock_common, sk);
 	__u64 peer;
 
-	switch (sk ? sock_family(sk) : 0) {
+	switch (sk ? FIELD(common, skc_family) : 0) {
 	case AF_UNIX:
 		peer = PEEK_ADDR(struct unix_sock, sk, peer);
 		if (!peer || sock_type(sk) != SOCK_DGRAM)
@@ -57,8 +58,7 @@ static __always_inline __u64 sock_peer_ident(__u64 sk)
 		return peer ^ PEEK_ADDR(struct unix_sock, peer, addr) << 1;
 	case AF_INET:
 	case AF_INET6:
-		return (__u64)PEEK(struct sock_common, sk, skc_portpair) ^
-		       PEEK(struct sock_common, sk, skc_addrpair);
+		return (__u64)FIELD(common, skc_portpair) ^ FIELD(common, skc_addrpair);
 	default:
 		return 0;
 	}

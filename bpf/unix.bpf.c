@@ -334,21 +334,15 @@ static __always_inline void dgram_read(struct chan_row *c, __u32 reader, __s64 r
 
 /* --- how full it is --- */
 
-/*
- * Its fullest so far may be now: the writer's memory that others have not freed yet is more than ever
- * after a call of this thread. To look through a long queue each time would cost more than it tells,
- * so beyond some hundred messages it is looked at where that has grown by a part of it.
- */
 int unix_note_fill(__u32 chan, __u32 edge, __u64 file)
 {
 	__u64 sk = sock_of(file), peer = unix_peer(sk), bytes;
-	__u64 memory = PEEK(struct sock, sk, sk_wmem_alloc.refs.counter);
 	struct chan_row *c = chan_at(chan);
 	struct edge_row *e = edge_at(edge);
 
-	if (!c || !e || !peer || memory <= e->pos + (e->pos >> 18 ? e->pos >> 6 : 0))
+	if (!c || !e || !peer || !unix_may_be_fuller(sk, e))
 		return 0;
-	e->pos = memory;
+	e->pos = PEEK(struct sock, sk, sk_wmem_alloc.refs.counter);
 	bytes = queue_bytes(peer);
 	c->capacity = PEEK(struct sock, sk, sk_sndbuf);
 	if (bytes > c->highwater && bytes <= c->capacity)

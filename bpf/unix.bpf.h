@@ -149,6 +149,18 @@ static __always_inline __u64 queue_bytes(__u64 sk)
 	return s.bytes;
 }
 
+/*
+ * Its fullest so far may be now: the writer's memory that others have not freed yet is more than ever
+ * after a call of this thread. To look through a long queue each time would cost more than it tells,
+ * so beyond some hundred messages it is looked at where that has grown by a part of it.
+ */
+static __always_inline bool unix_may_be_fuller(__u64 sk, const struct edge_row *e)
+{
+	__u64 memory = PEEK(struct sock, sk, sk_wmem_alloc.refs.counter);
+
+	return memory > e->pos + (e->pos >> 18 ? e->pos >> 6 : 0);
+}
+
 /* A connection that was there before: what lies in it, at each end. */
 static __always_inline void unix_find(struct chan_row *c, __u64 sk)
 {

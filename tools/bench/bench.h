@@ -114,7 +114,7 @@ bool peer__counted_all(const struct peer *p, const struct worker *w);
 void peer__clean(struct peer *p);
 
 /* The kernel's own measure of one program. */
-#define STATS_LOADS 3
+#define STATS_LOADS 6
 #define STATS_PROGS 64
 
 struct prog_stats {

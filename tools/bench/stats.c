@@ -12,7 +12,8 @@
 
 #include "bench.h"
 
-const enum load_id stats_loads[STATS_LOADS] = { LOAD_PIPE, LOAD_PINGPONG1, LOAD_GETPPID };
+const enum load_id stats_loads[STATS_LOADS] = { LOAD_PIPE,      LOAD_UNIX,    LOAD_TCP,
+						LOAD_PINGPONG1, LOAD_GETPPID, LOAD_FUTEX };
 
 static void add_prog(struct stats *s, uint32_t id)
 {
