@@ -36,6 +36,14 @@ int file_attached(__u32 chan, __u64 file);
 int eventfd_moved(__u32 edge);
 int op_record(__u64 where, __s64 ret, __u64 blocked_ns);
 
+/* Is there one, and it does not rest? */
+static __always_inline bool ledger_works(const struct chan_row *c)
+{
+	__s32 ledger = *(volatile __u32 *)&c->ledger;
+
+	return ledger > 0;
+}
+
 /* One field at a time: the whole header would be too much for the stack. */
 #define MSG_FIELD(to, msg, field) \
 	bpf_probe_read_user(&(to), sizeof(to), (void *)((msg) + offsetof(struct mmsghdr, field)))
@@ -170,7 +178,7 @@ static __always_inline void act_end(struct act *a, struct task_state *ts, __s64 
 {
 	struct edge_row *e = edge_at(a->edge - 1);
 	struct chan_row *c = chan_at(a->chan - 1);
-	__u32 ledger;
+	bool ledger;
 	__s64 moved;
 
 	if (!a->edge || !e || !c) {
@@ -178,7 +186,7 @@ static __always_inline void act_end(struct act *a, struct task_state *ts, __s64 
 		return;
 	}
 	/* Before the counters: a ledger that is opened after this takes them for what was before it. */
-	ledger = *(volatile __u32 *)&c->ledger;
+	ledger = ledger_works(c);
 	moved = act_count(a, e, ret, blocked_ns);
 	if (act_is_unix(a, c, ret))
 		unix_moved(a->chan - 1, a->edge - 1, a->file, a->role, ret);

@@ -107,20 +107,27 @@ __u32 edge_of(const struct edge_owner *o, __u32 chan, __u32 end, __u32 role)
 }
 
 int ledger_open(__u32 chan, __u32 proc);
+int ledger_user(__u32 chan, __u32 proc, __u32 role);
 
 /* A process uses a pipe or FIFO in that role for the first time. */
-static __always_inline void pipe_attach(__u32 chan, struct chan_row *c, struct task_state *ts,
-					__u64 file, __u32 role)
+int pipe_attached(__u32 chan, __u64 file, __u32 role)
 {
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	struct chan_row *c = chan_at(chan);
 	__u32 first;
 
+	if (!ts || !c)
+		return 0;
 	if (!c->ledger && !c->first_writer && !(c->flags & CHAN_PREEXISTING))
 		ledger_open_early(c, file, false);
+	if (c->ledger)
+		ledger_user(chan, ts->proc_id, role);
 	if (role != ROLE_WRITE)
-		return;
+		return 0;
 	first = __sync_val_compare_and_swap(&c->first_writer, 0, ts->proc_id);
 	if (first && first != ts->proc_id && !c->ledger)
 		ledger_open(chan, ts->proc_id);
+	return 0;
 }
 
 /* Puts the file into the thread's cache, with its channel and edge in that role if it has them. */
@@ -147,7 +154,7 @@ int attach(__u64 file, __u32 fd, __u32 role)
 	if (chan < NO_ROOM && c) {
 		edge = edge_row_of(chan, found >> 32, role) + 1; /* NO_ROW + 1 is 0 */
 		if (c->key.mech <= MECH_FIFO)
-			pipe_attach(chan, c, ts, file, role);
+			pipe_attached(chan, file, role);
 		if (c->key.mech == MECH_TCP)
 			tcp_attached(chan, found >> 32, file);
 		if (c->key.mech == MECH_FILE)

@@ -61,7 +61,7 @@ static __always_inline __u64 file_ident_of(__u64 file, struct inode *inode, __u3
 	return ident;
 }
 
-static __always_inline __u64 file_ident(__u64 file)
+__u64 file_ident(__u64 file)
 {
 	struct inode *inode = FIELD(OBJECT(struct file, file), f_inode);
 

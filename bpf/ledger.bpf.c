@@ -20,6 +20,7 @@ struct piece {
 
 #define E2BIG 7
 #define TRIES 3
+#define LEDGER_REST_AFTER 512 /* writes */
 
 struct settling {
 	struct ring_view base, now;
@@ -96,7 +97,41 @@ int ledger_open(__u32 chan, __u32 proc)
 		return 0;
 	}
 	l->fresh = proc;
+	l->sole[ROLE_WRITE] = PROC_SHARED;
 	ledger_use(c, row, CHAN_LEDGER);
+	return 0;
+}
+
+static __always_inline bool has_one_each(const struct ledger *l)
+{
+	return l->sole[ROLE_WRITE] != PROC_SHARED && l->sole[ROLE_READ] != PROC_SHARED;
+}
+
+/*
+ * That process begins to use a channel that has a ledger. If it rests and this is a second writer or
+ * reader, that is as if it were opened now; what readers still look at in it stays.
+ */
+int ledger_user(__u32 chan, __u32 proc, __u32 role)
+{
+	struct chan_row *c = chan_at(chan);
+	struct ledger *l;
+
+	if (!c)
+		return 0;
+	l = ledger_at(ledger_row(c->ledger));
+	if (!l)
+		return 0;
+	bpf_spin_lock(&l->lock);
+	note_user(role == ROLE_WRITE ? &l->sole[ROLE_WRITE] : &l->sole[ROLE_READ], proc);
+	if (!has_one_each(l) && c->ledger & LEDGER_RESTS) {
+		l->head = l->tail;
+		l->put = l->wpos = l->taken = l->rpos = l->wrote = l->read = 0;
+		l->nr_debts = 0;
+		l->fresh = proc;
+		l->version++;
+		c->ledger &= ~LEDGER_RESTS;
+	}
+	bpf_spin_unlock(&l->lock);
 	return 0;
 }
 
@@ -478,17 +513,37 @@ __noinline int look_again(__u64 file)
 	return 0;
 }
 
+/*
+ * Keeping it costs several times what all else of a call does, and is for those that come when there are
+ * others already. It is kept at first, as they mostly begin together.
+ */
+static __always_inline void may_rest(struct ledger *l, struct chan_row *c, __u32 writer)
+{
+	if (!has_one_each(l) || ++l->writes < LEDGER_REST_AFTER)
+		return;
+	if (l->lost || l->fresh || l->wrote || l->nr_debts || l->put != l->wpos)
+		return;
+	c->first_writer = writer;
+	c->ledger |= LEDGER_RESTS;
+}
+
 /* Enters the call as far as what was seen allows; 0: look again first. */
-__noinline int try_to_enter(__u32 ledger, __u32 write, __u32 last, __u32 first_writer)
+__noinline int try_to_enter(__u32 chan, __u32 write, __u32 last, __u32 first_writer)
 {
 	struct settling *s = the_settling();
-	struct ledger *l = ledger_at(ledger);
+	struct chan_row *c = chan_at(chan);
+	struct ledger *l;
 	bool done;
 
-	if (!l || !s)
+	if (!c || !s)
+		return 0;
+	l = ledger_at(ledger_row(c->ledger));
+	if (!l)
 		return 0;
 	bpf_spin_lock(&l->lock);
 	done = enter(l, s, write, last, first_writer);
+	if (done && write)
+		may_rest(l, c, s->proc);
 	if (done && !write)
 		__sync_fetch_and_add(&l->walkers, 1);
 	bpf_spin_unlock(&l->lock);
@@ -505,7 +560,7 @@ int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file)
 
 	if (!c || !s)
 		return 0;
-	row = c->ledger - 1;
+	row = ledger_row(c->ledger);
 	l = ledger_at(row);
 	if (!l)
 		return 0;
@@ -519,7 +574,7 @@ int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file)
 		if (s->still && fresh)
 			what_is_known(chan);
 		look_again(file);
-		if (try_to_enter(row, role == ROLE_WRITE, i == TRIES, first))
+		if (try_to_enter(chan, role == ROLE_WRITE, i == TRIES, first))
 			break;
 	}
 	/* What was read before is not known to be the first writer's either. */
@@ -540,7 +595,7 @@ int ledger_reopened(__u32 chan, __u64 file)
 
 	if (!c || !c->ledger)
 		return 0;
-	l = ledger_at(c->ledger - 1);
+	l = ledger_at(ledger_row(c->ledger));
 	pipe_view(file, &now);
 	if (!l || now.head || now.tail)
 		return 0;

@@ -11,6 +11,12 @@ static __always_inline struct ledger *ledger_at(__u32 row)
 	return bpf_map_lookup_elem(&ledgers, &row);
 }
 
+/* What c->ledger said; NO_ROW: none. */
+static __always_inline __u32 ledger_row(__u32 ledger)
+{
+	return (ledger & ~LEDGER_RESTS) - 1;
+}
+
 /* An empty ledger for the channel, not yet in use; NO_ROW: no room. */
 static __always_inline __u32 ledger_new(struct chan_row *c, struct engine *en)
 {
@@ -22,7 +28,7 @@ static __always_inline __u32 ledger_new(struct chan_row *c, struct engine *en)
 	l->chan = c->id;
 	l->version++;
 	l->head = l->tail = l->walkers = l->nr_debts = 0;
-	l->fresh = l->lost = 0;
+	l->fresh = l->lost = l->writes = l->sole[ROLE_WRITE] = l->sole[ROLE_READ] = 0;
 	l->put = l->wpos = l->taken = l->rpos = l->wrote = l->read = 0;
 	__builtin_memset(&l->base, 0, sizeof(l->base));
 	return row;
@@ -66,6 +72,7 @@ static __always_inline void ledger_open_early(struct chan_row *c, __u64 file, bo
 			l->put = l->wpos = l->entries[0].end = l->base.bytes;
 			l->entries[0].writer = PROC_OUTSIDE;
 			l->tail = 1;
+			l->sole[ROLE_WRITE] = PROC_SHARED;
 		}
 	} else {
 		/* Not used so far, so all that it shows was done by calls still to be seen. */

@@ -42,15 +42,6 @@ static __noinline bool queue_guess(struct queue_op *op, __u32 from, __u32 to, __
 	return true;
 }
 
-/* Among calls of one process its order does not matter. */
-static __always_inline void note_user(__u32 *user, __u32 proc)
-{
-	__u32 first = __sync_val_compare_and_swap(user, 0, proc);
-
-	if (first && first != proc)
-		*user = PROC_SHARED;
-}
-
 static __always_inline struct tag_val *tag_of(struct queue_op *op)
 {
 	struct tag_val *t = bpf_map_lookup_elem(&queue_tags, &op->key.tag), first = {};

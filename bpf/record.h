@@ -162,6 +162,9 @@ struct chan_end {
 	__u8 addr[16]; /* network byte order; IPv4 in the first 4 */
 };
 
+/* Nothing is entered in the ledger, as there is one writer: the edges say it. */
+#define LEDGER_RESTS (1U << 31)
+
 struct chan_row {
 	__u32 id; /* 0: free row */
 	__u32 flags; /* enum chan_flags */
@@ -172,7 +175,7 @@ struct chan_row {
 	__u64 found_bytes; /* bytes that lay in it when it was first seen */
 	__u32 first_writer; /* process id; 0: nobody yet; PROC_SHARED: not known who was first */
 
-	__u32 ledger; /* row + 1 */
+	__u32 ledger; /* row + 1, maybe with LEDGER_RESTS */
 	__u16 name_len;
 	__u16 page_shift; /* of memory: the size of its pages, as a power of two; 0: any other */
 	char name[PATH_LEN];

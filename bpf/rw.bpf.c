@@ -512,7 +512,7 @@ static __always_inline bool plain_move(struct pt_regs *regs, __u32 kind, long re
 		return true;
 	e = edge_at(edge - 1);
 	c = chan_at(chan - 1);
-	if (!edge || !e || !c || !mech_is_plain(c->key.mech) || *(volatile __u32 *)&c->ledger)
+	if (!edge || !e || !c || !mech_is_plain(c->key.mech) || ledger_works(c))
 		return false;
 	a.edge = edge;
 	a.chan = chan;

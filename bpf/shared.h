@@ -202,6 +202,8 @@ struct ledger {
 	__u32 version; /* of base */
 	__u32 fresh; /* for whose first write it was opened, which has not ended yet; 0: none */
 	__u32 lost; /* does not agree with the ring, for good */
+	__u32 sole[ROLES_IO]; /* process: the only one so far; 0: none yet; PROC_SHARED: several */
+	__u32 writes; /* that were entered, as long as there is one writer and one reader */
 	struct ring_view base; /* the ring when it was last looked at */
 	/* Positions: bytes put in by then, and up to where by whom is known; the same of taking. */
 	__u64 put, wpos;

@@ -58,6 +58,15 @@ static __always_inline struct edge_row *edge_at(__u32 row)
 	return bpf_map_lookup_elem(&edges, &row);
 }
 
+/* The only process that does something: 0, nobody yet; PROC_SHARED: several do. */
+static __always_inline void note_user(__u32 *user, __u32 proc)
+{
+	__u32 first = __sync_val_compare_and_swap(user, 0, proc);
+
+	if (first && first != proc)
+		*user = PROC_SHARED;
+}
+
 static __always_inline void head_of(struct rec_hdr *h, __u16 type, __u16 len)
 {
 	h->type = type;

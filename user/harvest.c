@@ -401,7 +401,7 @@ static int mark_of_processes(const struct tracer *t, uint8_t *busy, uint32_t nr)
 /* What was read while its writer is in its call still: whose it is will not be known. */
 static void take_debts(struct tracer *t, const struct chan_row *c)
 {
-	uint32_t row = c->ledger - 1;
+	uint32_t row = (c->ledger & ~LEDGER_RESTS) - 1;
 	struct ledger l;
 
 	if (!c->ledger || bpf_map_lookup_elem(bpf_map__fd(t->skel->maps.ledgers), &row, &l) ||
@@ -420,7 +420,7 @@ static void take_debts(struct tracer *t, const struct chan_row *c)
 static void free_chan(struct tracer *t, uint32_t row)
 {
 	struct chan_row *c = &t->chans[row];
-	uint32_t ledger = c->ledger;
+	uint32_t ledger = c->ledger & ~LEDGER_RESTS;
 
 	take_debts(t, c);
 	/* Said last, after its edges and flows: the graph may now put it away. */

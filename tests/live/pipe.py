@@ -50,8 +50,11 @@ def put(size):
     return os.write(w, b"x" * size) == size
 def take(size):
     return len(os.read(r, size)) == size
+def times(n, call, size):
+    return all(call(size) for _ in range(n))
 for word in sys.argv[1:]:
-    turn(put if word[0] == "+" else take, int(word[1:]))
+    size, _, n = word[1:].partition("*")
+    turn(times, int(n or 1), put if word[0] == "+" else take, int(size))
 """
 
 
@@ -90,6 +93,17 @@ def late_writer(t):
     graph.exact_flow(b, r3, 7)
     graph.exact_flow(c, r3, 9)
     check_equal(sum(f["bytes"] for f in graph.flows), 116, "bytes of all flows")
+    graph.balanced()
+
+
+@test("one writer and one reader for long, so that the ledger rests, then others")
+def long_alone(t):
+    graph, (a, r1, b, c, r2, r3) = turns(t, "+3*1000", "-3*990", "+7", "+10", "-37", "-10")
+    graph.exact_flow(a, r1, 2970)
+    graph.exact_flow(a, r2, 30)
+    graph.exact_flow(b, r2, 7)
+    graph.exact_flow(c, r3, 10)
+    check_equal(sum(f["bytes"] for f in graph.flows), 3017, "bytes of all flows")
     graph.balanced()
 
 
