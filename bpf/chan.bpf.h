@@ -46,9 +46,11 @@ static __always_inline enum mech sock_key(__u64 file, __u32 role, struct chan_ke
 
 static __always_inline void inode_key(__u64 inode, struct chan_key *key)
 {
-	key->dev = BPF_CORE_READ((struct inode *)inode, i_sb, s_dev);
-	key->ino = BPF_CORE_READ((struct inode *)inode, i_ino);
-	key->gen = BPF_CORE_READ((struct inode *)inode, i_generation);
+	struct inode *i = OBJECT(struct inode, inode);
+
+	key->dev = FIELD_OF(i, i_sb, s_dev);
+	key->ino = FIELD(i, i_ino);
+	key->gen = FIELD(i, i_generation);
 }
 
 /* What channel a regular file is whose memory is shared. */

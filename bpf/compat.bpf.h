@@ -27,9 +27,10 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
 /* A number in a kernel object of which only the address is known. */
 #define PEEK(type, addr, field) (CAST(type, addr)->field)
 
-/* Such an object, and a field of it or of one that it points to: for several fields, less code. */
+/* Such an object, a field of it, one of what it points to: for several fields, less code. */
 #define OBJECT(type, addr) CAST(type, addr)
 #define FIELD(object, field) ((object)->field)
+#define FIELD_OF(object, pointer, field) ((object)->pointer->field)
 
 /* The address at that address, as a number: of type rb_node only the first long is used. */
 static __always_inline __u64 addr_at(__u64 where)
@@ -46,6 +47,7 @@ static __always_inline __u64 addr_at(__u64 where)
 	})
 #define OBJECT(type, addr) ((type *)(addr))
 #define FIELD(object, field) BPF_CORE_READ(object, field)
+#define FIELD_OF(object, pointer, field) BPF_CORE_READ(object, pointer, field)
 
 static __always_inline __u64 addr_at(__u64 where)
 {

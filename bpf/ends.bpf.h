@@ -17,7 +17,7 @@ static __always_inline __u64 process_start(__u64 task)
 /* See tgid_here(). */
 static __always_inline __u32 process_pid(__u64 task)
 {
-	return pid_here(BPF_CORE_READ((struct task_struct *)task, group_leader, thread_pid))
+	return pid_here((__u64)BPF_CORE_READ((struct task_struct *)task, group_leader, thread_pid))
 		       ?: PEEK(struct task_struct, task, tgid);
 }
 

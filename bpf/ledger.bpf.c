@@ -37,6 +37,7 @@ struct settling {
 	__u32 at; /* first entry to look at */
 	__u32 writer; /* of all of it, 0: look it up */
 	__u32 nr;
+	__u32 left; /* not on the stack, where the verifier would follow each of its values */
 	struct piece pieces[LEDGER_DEBTS];
 };
 
@@ -167,8 +168,7 @@ static __always_inline void put(struct ledger *l, __u32 writer, __u64 n)
 /* What was read before its write was seen to end, now has a writer. */
 static __always_inline void pay_debts(struct ledger *l, struct settling *s, __u32 writer)
 {
-	__u32 left = 0;
-
+	s->left = 0;
 	for (__u32 i = 0; i < LEDGER_DEBTS; i++) {
 		struct ledger_debt *d = &l->debts[i];
 		__u64 end = d->end < l->wpos ? d->end : l->wpos;
@@ -183,11 +183,11 @@ static __always_inline void pay_debts(struct ledger *l, struct settling *s, __u3
 			d->start = end;
 		}
 		if (d->start < d->end) {
-			l->debts[left % LEDGER_DEBTS] = *d;
-			left++;
+			l->debts[s->left % LEDGER_DEBTS] = *d;
+			s->left++;
 		}
 	}
-	l->nr_debts = left;
+	l->nr_debts = s->left;
 }
 
 /* Bytes of which the writer is not known yet. False: no room to remember them. */

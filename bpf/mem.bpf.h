@@ -119,7 +119,7 @@ static __always_inline bool inode_is_kernels(__u64 inode)
 }
 
 /* What a regular file is as memory. */
-static __noinline enum mech mem_mech(__u64 file, __u64 inode)
+enum mech mem_mech(__u64 file, __u64 inode)
 {
 	__u64 sb = PEEK_ADDR(struct inode, inode, i_sb), name;
 	__u64 magic = PEEK(struct super_block, sb, s_magic);

@@ -76,9 +76,9 @@ static __always_inline bool inode_may_be_channel(struct inode *inode, __u32 type
 		return rdev_may_be_pty(FIELD(inode, i_rdev));
 	case S_IFREG >> 12:
 		return cfg.mechs & 1U << MECH_FILE ||
-		       magic_may_be_channel(FIELD(FIELD(inode, i_sb), s_magic));
+		       magic_may_be_channel(FIELD_OF(inode, i_sb, s_magic));
 	case 0:
-		return FIELD(FIELD(inode, i_sb), s_magic) == ANON_INODE_FS_MAGIC;
+		return FIELD_OF(inode, i_sb, s_magic) == ANON_INODE_FS_MAGIC;
 	}
 	return true;
 }
@@ -119,7 +119,7 @@ static __always_inline bool is_inet_datagrams(__u64 file)
  * It slept on its own mailbox, and what woke it may have been sent to all: then it is there that it
  * has slept.
  */
-static __noinline int udp_look_again(__u64 file, __u32 fd)
+int udp_look_again(__u64 file, __u32 fd)
 {
 	struct task_state *ts = state_of(bpf_get_current_task_btf());
 	struct edge_row *from, *to;

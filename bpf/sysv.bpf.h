@@ -39,7 +39,8 @@ static __always_inline __u64 idr_at(__u64 idr, __u64 index)
 
 static __always_inline __u64 sysv_namespace(void)
 {
-	__u64 nsproxy = (__u64)bpf_get_current_task_btf()->nsproxy;
+	struct task_struct *me = UNTRUSTED(struct task_struct, bpf_get_current_task_btf());
+	__u64 nsproxy = (__u64)me->nsproxy;
 
 	return nsproxy ? PEEK_ADDR(struct nsproxy, nsproxy, ipc_ns) : 0;
 }

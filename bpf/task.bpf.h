@@ -18,26 +18,43 @@ static __always_inline struct task_state *state_of(struct task_struct *task)
 
 #define PIDNS_DEPTH 32 /* MAX_PID_NS_LEVEL */
 
-/* The number of a thread's pid where the tracer runs: what users know it by. 0: not seen from there. */
-static __noinline __u32 pid_here(struct pid *pid)
+struct pid_search {
+	__u64 pid;
+	__u32 nr;
+};
+
+static long pid_step(__u32 i, struct pid_search *s)
 {
-	__u32 level = BPF_CORE_READ(pid, level);
+	__u64 numbers = s->pid + bpf_core_field_offset(struct pid, numbers);
 	struct upid at;
 
-	for (__u32 i = 0; i <= PIDNS_DEPTH && i <= level; i++) {
-		bpf_probe_read_kernel(&at, sizeof(at),
-				      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-					      i * sizeof(at));
-		if (BPF_CORE_READ(at.ns, ns.inum) == cfg.pidns)
-			return at.nr;
-	}
-	return 0;
+	bpf_probe_read_kernel(&at, sizeof(at), (void *)(numbers + i * sizeof(at)));
+	if (BPF_CORE_READ(at.ns, ns.inum) != cfg.pidns)
+		return 0;
+	s->nr = at.nr;
+	return 1;
+}
+
+/* The number of a thread's pid where the tracer runs: what users know it by. 0: not seen from there. */
+__u32 pid_here(__u64 pid)
+{
+	__u32 level = BPF_CORE_READ((struct pid *)pid, level);
+	struct pid_search s = { .pid = pid };
+
+	if (level <= PIDNS_DEPTH)
+		bpf_loop(level + 1, pid_step, &s, 0);
+	return s.nr;
+}
+
+static __always_inline __u32 tid_here(struct task_struct *task)
+{
+	return pid_here((__u64)UNTRUSTED(struct task_struct, task)->thread_pid) ?: (__u32)task->pid;
 }
 
 /* The same of its process; what the kernel itself calls it if it is not seen. */
 static __always_inline __u32 tgid_here(struct task_struct *task)
 {
-	return pid_here(BPF_CORE_READ(task, group_leader, thread_pid)) ?: (__u32)task->tgid;
+	return pid_here((__u64)BPF_CORE_READ(task, group_leader, thread_pid)) ?: (__u32)task->tgid;
 }
 
 static __always_inline void proc_set_exe(struct proc_row *p, struct task_struct *task)
@@ -85,7 +102,7 @@ static __always_inline __u32 proc_begin(struct task_struct *task, const struct p
 	if (like)
 		p->flags = flags;
 	p->pid = tgid_here(task);
-	p->ppid = pid_here(BPF_CORE_READ(task, real_parent, group_leader, thread_pid));
+	p->ppid = pid_here((__u64)BPF_CORE_READ(task, real_parent, group_leader, thread_pid));
 	p->start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
 	p->exit_ns = 0;
 	p->wait_status = 0;
@@ -133,7 +150,7 @@ static __always_inline struct task_state *task_begin(struct task_struct *task, _
 		return NULL;
 	}
 	t->proc = p->id;
-	t->tid = pid_here(task->thread_pid) ?: (__u32)task->pid;
+	t->tid = tid_here(task);
 	t->dead = 0;
 	t->id = new_id(en);
 	ts->task = row;

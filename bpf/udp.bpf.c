@@ -86,7 +86,7 @@ static __noinline int udp_leaves(__u64 sk, __u64 ip)
 SEC("tp_btf/net_dev_queue")
 int BPF_PROG(on_xmit, struct sk_buff *skb)
 {
-	struct sock *sk = skb->sk;
+	struct sock *sk = UNTRUSTED(struct sk_buff, skb)->sk;
 
 	if (!sk || sk->sk_protocol != IPPROTO_UDP || !state_of(bpf_get_current_task_btf()))
 		return 0;

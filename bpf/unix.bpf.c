@@ -309,7 +309,7 @@ static __noinline int dgram_got(__u64 from, __u32 bytes)
 SEC("tp_btf/consume_skb")
 int BPF_PROG(unix_taken, struct sk_buff *skb)
 {
-	struct sock *from = skb->sk;
+	struct sock *from = UNTRUSTED(struct sk_buff, skb)->sk;
 
 	if (from && from->__sk_common.skc_family == AF_UNIX && from->sk_type == SOCK_DGRAM)
 		dgram_got((__u64)from, skb->len);

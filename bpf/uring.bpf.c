@@ -64,7 +64,18 @@ static __always_inline __u32 does_of(__u64 req)
 	return uring_does[PEEK(struct io_kiocb, req, opcode)];
 }
 
-/* The current thread, if it is watched; the kernel's threads of a process are as that is. */
+/* The kernel's threads of a process are watched as that is. */
+int uring_join(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_state *ts = state_of(task->group_leader);
+
+	if (ts)
+		task_begin(task, ts->proc, ts->why);
+	return 0;
+}
+
+/* The current thread, if it is watched. */
 static __always_inline struct task_state *uring_state(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -72,8 +83,8 @@ static __always_inline struct task_state *uring_state(void)
 
 	if (ts || !(task->flags & PF_IO_WORKER))
 		return ts;
-	ts = state_of(task->group_leader);
-	return ts ? task_begin(task, ts->proc, ts->why) : NULL;
+	uring_join();
+	return state_of(task);
 }
 
 /* Is the process watched that makes requests or takes completions here? */
@@ -243,7 +254,8 @@ static __noinline void uring_place(__u64 req, __u64 file)
 		ts->moved_end = PEEK(struct io_rw, req, kiocb.ki_pos);
 }
 
-static __always_inline void uring_completed(__u64 req, __s64 ret)
+/* A function of its own, of numbers, so that the verifier looks at it once. */
+int uring_completed(__u64 req, __s64 ret)
 {
 	__u64 file = PEEK_ADDR(struct io_kiocb, req, file);
 	__u32 does = does_of(req), flags;
@@ -255,48 +267,49 @@ static __always_inline void uring_completed(__u64 req, __s64 ret)
 	 * then, or on older kernels it was never tried, and so does not wait for its file either.
 	 */
 	if (ret == -ECANCELED && !(PEEK(struct io_kiocb, req, flags) & REQ_F_POLLED))
-		return;
+		return 0;
 	if (!file || does == DOES_NOTHING || does == DOES_OPEN)
-		return;
+		return 0;
 	if (does == DOES_SPLICE || does == DOES_TEE) {
 		uring_spliced(req, file, does == DOES_TEE, ret);
-		return;
+		return 0;
 	}
 	if (!may_be_channel(file))
-		return;
+		return 0;
 	flags = nowait_of(req);
 	switch (does) {
 	case DOES_ACCEPT:
 		if (ret >= 0)
 			uring_open(file_of(bpf_get_current_task_btf(), ret));
-		return;
+		return 0;
 	case DOES_CONNECT:
 		if (!ret)
 			uring_open(file);
-		return;
+		return 0;
 	case DOES_RECVMSG:
 		ret = uring_payload(req, ret);
 		if (ret == NO_RESULT) {
 			unknown_shot();
-			return;
+			return 0;
 		}
 		/* fallthrough */
 	case DOES_RECV:
 		if (PEEK(struct io_sr_msg, req, msg_flags) & MSG_PEEK)
 			flags |= ACT_PEEK;
 		uring_act(file, ROLE_READ, flags, 0, ret);
-		return;
+		return 0;
 	case DOES_READ:
 	case DOES_WRITE:
 		uring_place(req, file);
 		uring_act(file, does == DOES_READ ? ROLE_READ : ROLE_WRITE, flags, 0, ret);
 		uring_place(req, 0);
-		return;
+		return 0;
 	default:
 		if (sent_elsewhere(req, does, file) ||
 		    (!uring_act(file, ROLE_WRITE, flags, 0, ret) && is_datagrams(file)))
 			unknown_end();
 	}
+	return 0;
 }
 
 static __always_inline bool is_multishot(__u64 req, __u32 does)

@@ -58,7 +58,8 @@ static __noinline int watched_task(struct edge_owner *o, __u64 task)
 /* Address of the thread of that number, as the current one counts them; 0: there is none. */
 static __noinline __u64 task_of_number(__u32 nr)
 {
-	__u64 mine = number_of(bpf_get_current_task_btf()->thread_pid), ns, at;
+	struct task_struct *me = UNTRUSTED(struct task_struct, bpf_get_current_task_btf());
+	__u64 mine = number_of(me->thread_pid), ns, at;
 	__u32 level = PEEK(struct pid, mine, level);
 
 	at = mine + bpf_core_field_offset(struct pid, numbers) +

@@ -94,7 +94,7 @@ __noinline __u32 futex_look(__u64 addr, __u32 tries)
 	struct task_state *ts = state_of(task);
 	struct futex_place place = { .addr = addr };
 	struct chan_key key = { .mech = MECH_FUTEX };
-	__u64 mm = (__u64)task->mm, seq = mm_map_version(mm);
+	__u64 mm = (__u64)UNTRUSTED(struct task_struct, task)->mm, seq = mm_map_version(mm);
 	__u32 row, version;
 
 	if (!ts)
@@ -119,7 +119,8 @@ __noinline __u32 futex_look(__u64 addr, __u32 tries)
 /* The row of a word in user memory; NO_ROW: nobody else can have it, or it is not watched. */
 static __always_inline __u32 futex_row(struct task_state *ts, __u64 addr, __u32 tries)
 {
-	__u64 mm = (__u64)bpf_get_current_task_btf()->mm, seq = mm_map_version(mm);
+	struct task_struct *me = UNTRUSTED(struct task_struct, bpf_get_current_task_btf());
+	__u64 mm = (__u64)me->mm, seq = mm_map_version(mm);
 	struct sync_cache *s = sync_slot(ts, addr);
 
 	if (!(cfg.mechs & 1U << MECH_FUTEX))
