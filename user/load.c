@@ -10,6 +10,7 @@
 #include <bpf/btf.h>
 
 #include "glob.h"
+#include "ktypes.h"
 #include "mech.h"
 #include "tracer_priv.h"
 
@@ -30,6 +31,9 @@ const char *const handlers[KIND_MAX] = { HANDLERS(KIND_ROW) };
 
 /* What differs between kernels in how they are traced; tracepoints by their number of arguments. */
 struct kernel {
+	struct btf *btf;
+	char types[KTYPES_PATH]; /* a file with those that are asked for */
+	int types_fd;
 	bool casts;
 	int uring_submit_req, uring_submit_sqe, uring_complete, uring_overflow;
 	int sk_data_ready;
@@ -56,7 +60,9 @@ static int look_around(struct kernel *k)
 {
 	struct btf *btf = btf__load_vmlinux_btf();
 
-	if (!btf)
+	k->btf = btf;
+	k->types_fd = ktypes__file(k->types);
+	if (!btf || k->types_fd < 0)
 		return -errno;
 	/* With 6.2. */
 	k->casts = btf__find_by_name_kind(btf, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
@@ -65,7 +71,6 @@ static int look_around(struct kernel *k)
 	k->uring_complete = tracepoint_args(btf, "io_uring_complete");
 	k->uring_overflow = tracepoint_args(btf, "io_uring_cqe_overflow");
 	k->sk_data_ready = tracepoint_args(btf, "sk_data_ready");
-	btf__free(btf);
 	return 0;
 }
 
@@ -213,6 +218,7 @@ static void pick_programs(const struct tracer *t, struct ipctrace_bpf *s, const 
 /* The same maps and programs by the same names; only the code differs. */
 static struct ipctrace_bpf *open_tracing(const struct kernel *k)
 {
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .btf_custom_path = k->types);
 	struct ipctrace_bpf *skel = calloc(1, sizeof(*skel));
 	struct bpf_object_skeleton *s;
 
@@ -221,7 +227,7 @@ static struct ipctrace_bpf *open_tracing(const struct kernel *k)
 	s = skel->skeleton;
 	if (!k->casts)
 		s->data = (void *)ipctrace_old_bpf__elf_bytes(&s->data_sz);
-	if (!bpf_object__open_skeleton(s, NULL))
+	if (!bpf_object__open_skeleton(s, &opts))
 		return skel;
 fail:
 	ipctrace_bpf__destroy(skel);
@@ -368,29 +374,44 @@ static int load_all(struct tracer *t)
 	return err;
 }
 
-int load__tracing(struct tracer *t)
+static struct snapshot_bpf *open_snapshot(const struct kernel *k)
 {
-	struct kernel k = { 0 };
-	int err = look_around(&k);
-
-	t->casts = k.casts;
-	err = err ?: open_halves(t, &k);
-	return err ?: load_all(t);
-}
-
-struct snapshot_bpf *load__open_snapshot(const struct tracer *t)
-{
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .btf_custom_path = k->types);
 	struct snapshot_bpf *snap = calloc(1, sizeof(*snap));
 	struct bpf_object_skeleton *s;
 
 	if (!snap || snapshot_bpf__create_skeleton(snap))
 		goto fail;
 	s = snap->skeleton;
-	if (!t->casts)
+	if (!k->casts)
 		s->data = (void *)snapshot_old_bpf__elf_bytes(&s->data_sz);
-	if (!bpf_object__open_skeleton(s, NULL))
+	if (!bpf_object__open_skeleton(s, &opts))
 		return snap;
 fail:
 	snapshot_bpf__destroy(snap);
 	return NULL;
+}
+
+static int write_types(const struct tracer *t, const struct kernel *k)
+{
+	const struct btf *ours[] = { bpf_object__btf(t->skel->obj), bpf_object__btf(t->snap->obj) };
+
+	return ktypes__write(k->types_fd, k->btf, ours, sizeof(ours) / sizeof(ours[0]));
+}
+
+int load__tracing(struct tracer *t)
+{
+	struct kernel k = { .types_fd = -1 };
+	int err = look_around(&k);
+
+	err = err ?: open_halves(t, &k);
+	if (!err) {
+		t->snap = open_snapshot(&k);
+		err = t->snap ? write_types(t, &k) : -ENOMEM;
+	}
+	err = err ?: load_all(t);
+	if (k.types_fd >= 0)
+		close(k.types_fd);
+	btf__free(k.btf);
+	return err;
 }

@@ -13,9 +13,6 @@ int snapshot__load(struct tracer *t)
 {
 	int err;
 
-	t->snap = load__open_snapshot(t);
-	if (!t->snap)
-		return -errno;
 	memcpy((void *)&t->snap->rodata->cfg, (const void *)&t->skel->rodata->cfg,
 	       sizeof(struct settings));
 	if (!(t->opts.mechs & MECHS_MEMORY)) {

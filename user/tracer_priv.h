@@ -58,7 +58,6 @@ struct tracer {
 	size_t nr_dead;
 	struct sampler *sampler; /* NULL: not asked for */
 	bool detached;
-	bool casts; /* the kernel has what bpf/compat.bpf.h calls casts */
 };
 
 void tracer__emit(struct tracer *t, struct rec_hdr *h, uint16_t type, size_t len);
@@ -68,7 +67,6 @@ uint64_t tracer__now(void);
 extern const char *const handlers[KIND_MAX]; /* names of programs that are only jumped to */
 int load__tracing(struct tracer *t);
 int load__share_maps(const struct tracer *t, const struct bpf_object *obj);
-struct snapshot_bpf *load__open_snapshot(const struct tracer *t); /* NULL: no memory */
 
 /* snapshot.c */
 int snapshot__load(struct tracer *t);
