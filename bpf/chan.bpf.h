@@ -117,6 +117,27 @@ static __always_inline enum mech chan_key_of_any(__u64 file, __u32 role, struct 
 	return chan_key_of(file, role, key);
 }
 
+/* Where a file was opened last; rows of files have no messages, and so room for this. */
+#define file_inode(c) ((c)->truncated_bytes)
+#define file_dentry(c) ((c)->queued_ns)
+#define file_mount(c) ((c)->max_queued_ns)
+
+static __always_inline void file_remember(struct chan_row *c, __u64 file)
+{
+	file_inode(c) = PEEK_ADDR(struct file, file, f_inode);
+	file_dentry(c) = PEEK_ADDR(struct file, file, f_path.dentry);
+	file_mount(c) = PEEK_ADDR(struct file, file, f_path.mnt);
+}
+
+static __always_inline void chan_is_called(struct chan_row *c, __u32 n)
+{
+	c->name_len = n;
+	if (n >> 16)
+		c->flags |= CHAN_CUT;
+	else
+		c->flags &= ~CHAN_CUT;
+}
+
 static __always_inline void chan_fill_row(struct chan_row *c, struct chan_key *key, __u64 file,
 					  __u32 role, __u32 flags)
 {

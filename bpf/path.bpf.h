@@ -59,29 +59,35 @@ static __always_inline bool dentry_is_gone(__u64 dentry)
 
 #define PATH_LINKS 4
 
-/* Of a file whose name was taken away: another one that it has. sem_open() makes files so. */
-static __noinline __u64 dentry_still_there(__u64 dentry)
+/* The name that the inode got last, of those that are still there. 0: none. */
+static __noinline __u64 dentry_of_inode(__u64 inode)
 {
-	__u64 inode, at, other;
+	__u64 at = inode ? PEEK_ADDR(struct inode, inode, i_dentry.first) : 0, dentry;
+
+	for (int i = 0; i < PATH_LINKS && at; i++) {
+		dentry = at - bpf_core_field_offset(struct dentry, d_u.d_alias);
+		if (!dentry_is_gone(dentry) && PEEK_ADDR(struct dentry, dentry, d_inode) == inode)
+			return dentry;
+		at = PEEK_ADDR(struct hlist_node, at, next);
+	}
+	return 0;
+}
+
+/* Of a file whose name was taken away: another one that it has. sem_open() makes files so. */
+static __always_inline __u64 dentry_still_there(__u64 dentry)
+{
+	__u64 other;
 
 	if (!dentry_is_gone(dentry))
 		return dentry;
-	inode = PEEK_ADDR(struct dentry, dentry, d_inode);
-	at = inode ? PEEK_ADDR(struct inode, inode, i_dentry.first) : 0;
-	for (int i = 0; i < PATH_LINKS && at; i++) {
-		other = at - bpf_core_field_offset(struct dentry, d_u.d_alias);
-		if (!dentry_is_gone(other))
-			return other;
-		at = PEEK_ADDR(struct hlist_node, at, next);
-	}
-	return dentry;
+	other = dentry_of_inode(PEEK_ADDR(struct dentry, dentry, d_inode));
+	return other ? other : dentry;
 }
 
 /* Writes into path_scratch; returns how many bytes, with bit 16 set if it did not fit. */
-__noinline __u32 path_walk(__u64 path)
+__noinline __u32 path_walk(__u64 dentry, __u64 mnt)
 {
-	struct path_walk w = { .mnt = PEEK_ADDR(struct path, path, mnt),
-			       .dentry = dentry_still_there(PEEK_ADDR(struct path, path, dentry)) };
+	struct path_walk w = { .mnt = mnt, .dentry = dentry_still_there(dentry) };
 	__u32 zero = 0;
 	char *buf = bpf_map_lookup_elem(&path_scratch, &zero);
 
@@ -105,7 +111,9 @@ __noinline __u32 path_walk(__u64 path)
 /* The same into dst (PATH_LEN bytes). */
 static __always_inline __u32 path_names(__u64 path, char *dst)
 {
-	__u32 n = path_walk(path), zero = 0;
+	__u32 n =
+		path_walk(PEEK_ADDR(struct path, path, dentry), PEEK_ADDR(struct path, path, mnt));
+	__u32 zero = 0;
 	char *buf = bpf_map_lookup_elem(&path_scratch, &zero);
 
 	if (buf)

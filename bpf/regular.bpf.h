@@ -382,14 +382,13 @@ int file_attached(__u32 chan, __u64 file)
 	struct chan_row *c = chan_at(chan);
 	__u32 n;
 
-	if (!(cfg.mechs & 1U << MECH_FILE) || !c || !c->first_writer || c->key.word)
+	if (!(cfg.mechs & 1U << MECH_FILE) || !c || c->key.word)
+		return 0;
+	file_remember(c, file);
+	if (!c->first_writer)
 		return 0;
 	n = path_names(file + bpf_core_field_offset(struct file, f_path), c->name);
-	c->name_len = n;
-	if (n >> 16)
-		c->flags |= CHAN_CUT;
-	else
-		c->flags &= ~CHAN_CUT;
+	chan_is_called(c, n);
 	return 0;
 }
 

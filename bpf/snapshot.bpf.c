@@ -174,6 +174,57 @@ int snap_mapped(struct bpf_iter__task_vma *ctx)
 	return 0;
 }
 
+/* Addresses from long ago: what is there now counts only if it is still the same file. */
+static __always_inline __u64 file_dentry_now(struct chan_row *c)
+{
+	__u64 inode = file_inode(c), dentry = file_dentry(c);
+	struct chan_key now = {};
+
+	inode_key(inode, &now);
+	/* Of one that is no more, what is kept in place of its names leads nowhere. */
+	if (now.ino != c->key.ino || now.dev != c->key.dev || now.gen != c->key.gen ||
+	    !PEEK(struct inode, inode, i_nlink) ||
+	    PEEK_ADDR(struct vfsmount, file_mount(c), mnt_sb) !=
+		    PEEK_ADDR(struct inode, inode, i_sb))
+		return 0;
+	if (PEEK_ADDR(struct dentry, dentry, d_inode) == inode && !dentry_is_gone(dentry))
+		return dentry;
+	return dentry_of_inode(inode);
+}
+
+static long name_step(__u32 row, void *ctx)
+{
+	struct chan_row *c = chan_at(row);
+	__u32 zero = 0, n;
+	__u64 dentry;
+	char *buf;
+
+	if (!c || c->key.mech != MECH_FILE || c->key.word || !c->id || !file_inode(c))
+		return 0;
+	dentry = file_dentry_now(c);
+	buf = bpf_map_lookup_elem(&path_scratch, &zero);
+	if (!dentry || !buf)
+		return 0;
+	n = path_walk(dentry, file_mount(c));
+	bpf_probe_read_kernel(c->name, PATH_LEN, buf);
+	chan_is_called(c, n);
+	return 0;
+}
+
+/*
+ * What files are called by now, also if nobody has opened them since they were renamed. Once: after the
+ * last task.
+ */
+SEC("iter/task")
+int snap_names(struct bpf_iter__task *ctx)
+{
+	struct engine *en = the_engine();
+
+	if (!ctx->task && en)
+		bpf_loop(en->used[TABLE_CHANS], name_step, NULL, 0);
+	return 0;
+}
+
 /* Of the collector itself, before the first look. */
 SEC("iter/task")
 int snap_base(struct bpf_iter__task *ctx)

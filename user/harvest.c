@@ -110,7 +110,8 @@ static void set_public_key(struct chan_row *c)
 	memset(c->gone_bytes, 0, sizeof(c->gone_bytes));
 	memset(c->gone_pos, 0, sizeof(c->gone_pos));
 	if (c->key.mech == MECH_FILE)
-		c->highwater = c->found_at[0] = c->found_at[1] = 0;
+		c->highwater = c->found_at[0] = c->found_at[1] = c->truncated_bytes = c->queued_ns =
+			c->max_queued_ns = 0;
 	if (mech__get(c->key.mech)->in_ipcns)
 		c->key.gen = 0;
 	if (c->key.mech == MECH_FILE && c->key.word == WORD_INOTIFY)
@@ -507,6 +508,7 @@ static void sweep(struct tracer *t)
 	uint32_t nr = used(t, TABLE_CHANS), i;
 	uint8_t *busy = calloc(nr + 1, 1);
 
+	snapshot__names(t);
 	if (!busy || snapshot__held(t, busy, nr) || mark_of_processes(t, busy, nr)) {
 		free(busy);
 		return;

@@ -19,6 +19,8 @@ int snapshot__load(struct tracer *t)
 		bpf_program__set_autoload(t->snap->progs.snap_map, false);
 		bpf_program__set_autoload(t->snap->progs.snap_mapped, false);
 	}
+	if (!(t->opts.mechs & 1U << MECH_FILE))
+		bpf_program__set_autoload(t->snap->progs.snap_names, false);
 	if (!t->opts.sample_ns || !(t->opts.mechs & MECHS_MEMORY)) {
 		bpf_program__set_autoload(t->snap->progs.snap_base, false);
 		bpf_program__set_autoload(t->snap->progs.snap_marks, false);
@@ -79,6 +81,12 @@ void snapshot__seen(struct tracer *t)
 {
 	if (t->snap)
 		run(t->snap->progs.snap_seen, NULL, NULL);
+}
+
+void snapshot__names(struct tracer *t)
+{
+	if (t->snap && t->opts.mechs & 1U << MECH_FILE)
+		run(t->snap->progs.snap_names, NULL, NULL);
 }
 
 static struct chan_row *chan_of(struct tracer *t, const struct chan_key *key)

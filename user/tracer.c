@@ -289,6 +289,7 @@ void tracer__stop(struct tracer *t)
 	sample__round(t);
 	detach_counting(t);
 	snapshot__seen(t);
+	snapshot__names(t);
 	for (int i = 0; i < HALVES; i++)
 		ipctrace_bpf__detach(t->half[i]);
 	empty_dispatch(t);

@@ -76,6 +76,7 @@ void snapshot__holders(struct tracer *t); /* fills t->outsiders */
 int snapshot__held(struct tracer *t, uint8_t *held,
 		   size_t nr); /* by row of chans; -errno: cannot tell */
 void snapshot__seen(struct tracer *t);
+void snapshot__names(struct tracer *t); /* of files, which may have been renamed */
 
 /* queues.c */
 bool queues__exists(const struct chan_row *c);

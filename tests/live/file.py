@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Regular files, which are traced only if asked for: whose bytes did who read?"""
+import os
+
 import straces
 from facts import register
 from lib import check, check_equal, need, test
@@ -116,6 +118,18 @@ def renamed(context):
                           options=["-m", "file"])
     flow(graph, "sh", "sed", "/t", 5)
     flow(graph, "sed", "cat", "/t", 4)
+
+
+@test("renamed or linked, and opened by nobody since: the name is the last one")
+def renamed_after(context):
+    os.mkdir(context.path("sub"))
+    graph = context.shell("cd %s; for i in 1 2 3 4; do seq $i > t$i; cat t$i; done >out; "
+                          "mv t1 sub/one; mv t2 two; ln two b; rm two; rm t4" % context.dir,
+                          options=["-m", "file"])
+    chans = {f["channel"] for f in graph.flows if graph.procs[f["from"]]["comm"] == "seq"}
+    names = sorted(os.path.relpath(graph.chans[c]["path"], context.dir) for c in chans)
+    # Of what is removed, the last name that it had.
+    check_equal(names, ["b", "sub/one", "t3", "t4"], "names")
 
 
 @test("a database that one process writes and another reads")

@@ -95,13 +95,23 @@ def before(t):
               "m[0] = 1\n"
               "open(sys.argv[1] + '.' + sys.argv[2], 'w').close()\n"
               "while True: m[int(sys.argv[3])] = 2\n")
-    path = t.write("shared", "")
-    os.truncate(path, 1 << 20)
+    path = "/dev/shm/live-%d" % os.getpid()
+    try:
+        before_of(t, path, script)
+    finally:
+        for name in (path, path + ".watched", path + ".other"):
+            if os.path.exists(name):
+                os.unlink(name)
+
+
+def before_of(t, path, script):
+    with open(path, "wb") as f:
+        f.truncate(1 << 20)
     child = [t.start([PYTHON, "-c", script, path, name, at])
              for name, at in (("watched", "8192"), ("other", "524288"))]
     wait_for(lambda: all(os.path.exists(path + "." + n) for n in ("watched", "other")), "both")
     out = t.path("x.json")
-    tracer = t.tracer(["-o", out, "-m", "mmap", "--shm-sample", INTERVAL, "-p",
+    tracer = t.tracer(["-o", out, "-m", "posixshm", "--shm-sample", INTERVAL, "-p",
                        str(child[0].pid), "-d", pick("1", "5")])
     tracer.wait(60)
     check_equal(tracer.status, 0, last_line(tracer.stderr))
@@ -115,7 +125,7 @@ def before(t):
     check(found[child[0].pid][1] >= 2, "found in %d samples" % found[child[0].pid][1])
     check_equal(found[child[0].pid][0], found[child[0].pid][1], "one page in each sample")
     check_equal(found.get(child[1].pid, (0, 0)), (0, 0), "who is not watched")
-    chan = [c for c in graph.chans.values() if c["mechanism"] == "mmap"]
+    chan = [c for c in graph.chans.values() if c["path"] == path]
     check_equal([c["unseen_pages"] for c in chan], [["before"]], "pages that are not seen")
     # The marks of the other are as they were: all pages that it has touched are still "Referenced".
     check_equal(referenced(read_text("/proc/%d/smaps" % child[1].pid), path), 8,
