@@ -362,8 +362,9 @@ static __always_inline __u64 chan_row_of(__u64 file, __u32 role, __u32 flags)
 
 /* In unix.bpf.c. */
 __u64 unix_row_to(__u64 file, __u64 name, __u32 len);
-__u32 unix_row_known(__u64 file, __u64 name, __u32 len);
-__u64 udp_row_to(__u64 file, __u64 name); /* in udp.bpf.c */
+__u32 unix_row_known(__u64 file, __u64 name, __u32 len, bool kernel);
+__u64 unix_row_of_request(__u64 file, __u64 req, __u32 failed);
+__u64 udp_row_to(__u64 file, __u64 name, bool kernel); /* in udp.bpf.c */
 
 /*
  * A datagram is sent through the socket to an address of its own: the row of the mailbox that it goes
@@ -376,7 +377,7 @@ static __always_inline __u64 chan_row_to(__u64 file, __u64 name, __u32 len)
 		return unix_row_to(file, name, len);
 	case AF_INET:
 	case AF_INET6:
-		return len < sizeof(struct sockaddr_in) ? NO_ROW : udp_row_to(file, name);
+		return len < sizeof(struct sockaddr_in) ? NO_ROW : udp_row_to(file, name, false);
 	}
 	return NO_ROW;
 }

@@ -149,6 +149,44 @@ static __always_inline __u64 uring_fixed_file(__u64 ring, __u32 i)
 	return node ? PEEK(struct io_rsrc_node, node, file_ptr) & URING_FILE_MASK : 0;
 }
 
+/* Until Linux 6.12 or so a request to send kept the program's address; since then the kernel's copy. */
+struct io_sr_msg___6_12 {
+	void *addr;
+	__u16 addr_len;
+} __attribute__((preserve_access_index));
+
+static __always_inline bool uring_keeps_user_name(void)
+{
+	return bpf_core_field_exists(((struct io_sr_msg___6_12 *)0)->addr);
+}
+
+/* Returns its length, 0: there is none. */
+static __always_inline __u32 uring_send_name(__u64 req, __u64 *name)
+{
+	struct io_sr_msg___6_12 *old = (void *)req;
+	struct msghdr *msg;
+	__u64 copy;
+
+	if (uring_keeps_user_name()) {
+		*name = (__u64)BPF_CORE_READ(old, addr);
+		return *name ? BPF_CORE_READ(old, addr_len) : 0;
+	}
+	copy = PEEK_ADDR(struct io_kiocb, req, async_data);
+	if (!copy)
+		return 0;
+	msg = (void *)(copy + bpf_core_field_offset(struct io_async_msghdr, msg));
+	*name = (__u64)BPF_CORE_READ(msg, msg_name);
+	return *name ? BPF_CORE_READ(msg, msg_namelen) : 0;
+}
+
+/* What a worker of io_uring is doing; worker: its own, 0: it is none. */
+static __always_inline __u64 uring_worker_request(__u64 worker)
+{
+	__u64 work = worker ? PEEK_ADDR(struct io_worker, worker, cur_work) : 0;
+
+	return work ? work - bpf_core_field_offset(struct io_kiocb, work) : 0;
+}
+
 /*
  * Changes whenever the map of that memory may have changed. 0: not known. Linux 6.4 (5e31275cc997,
  * "mm: add per-VMA lock and helper functions to control it"); a seqcount since 6.13 (eb449bd96954).

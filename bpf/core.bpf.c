@@ -350,7 +350,7 @@ __noinline int note_address(__u32 kind)
 	if (!len)
 		return 0;
 	ts->acts[0].edge = 0;
-	row = unix_row_known(file, name, len);
+	row = unix_row_known(file, name, len, false);
 	if (row == NO_ROW)
 		return len;
 	ts->acts[0].chan = row + 1;

@@ -104,6 +104,7 @@ struct act {
 
 #define FD_CACHE 16 /* power of two */
 #define ACTS 2 /* splice has two files */
+#define URING_WAITING 4
 
 /* Where the thread waited or woke lately: a set of semaphores, or a word in memory. */
 struct sync_cache {
@@ -150,6 +151,10 @@ struct task_state {
 	__u64 slept[ACTS]; /* for each, in this call so far */
 	struct act acts[ACTS];
 	struct mmsg mmsg;
+	/* Requests of io_uring to send datagrams: the last that was submitted, and others before. */
+	__u64 uring_req, uring_waiting[URING_WAITING];
+	__u32 uring_crowd; /* there were more than that */
+	__u32 _pad4;
 	struct act uring; /* of a request that completes, maybe in the middle of a call */
 	__u32 waker; /* process that woke it last while it waited for others; 0: nobody */
 	__u32 _pad2;

@@ -3,8 +3,16 @@
 #include "call.bpf.h"
 #include "chan.bpf.h"
 
-/* What is sent through it to an address in user memory. */
-static __noinline __u32 udp_key_to(__u64 sk, __u64 name, struct chan_key *key)
+static __always_inline void name_read(void *to, __u32 size, __u64 from, bool kernel)
+{
+	if (kernel)
+		bpf_probe_read_kernel(to, size, (void *)from);
+	else
+		bpf_probe_read_user(to, size, (void *)from);
+}
+
+/* What is sent through it to an address; kernel: which is in the kernel's memory. */
+static __noinline __u32 udp_key_to(__u64 sk, __u64 name, bool kernel, struct chan_key *key)
 {
 	struct chan_end *e = udp_place();
 	__u16 from, family = 0, port = 0;
@@ -13,15 +21,15 @@ static __noinline __u32 udp_key_to(__u64 sk, __u64 name, struct chan_key *key)
 		return MECH_NONE;
 	udp_register(sk, false, 0);
 	from = e->port;
-	bpf_probe_read_user(&family, sizeof(family), (void *)name);
-	bpf_probe_read_user(&port, sizeof(port), (void *)(name + 2));
+	name_read(&family, sizeof(family), name, kernel);
+	name_read(&port, sizeof(port), name + 2, kernel);
 	__builtin_memset(e->addr, 0, sizeof(e->addr));
 	e->port = bpf_ntohs(port);
 	e->family = family;
 	if (family == AF_INET6)
-		bpf_probe_read_user(e->addr, 16, (void *)(name + 8));
+		name_read(e->addr, 16, name + 8, kernel);
 	else
-		bpf_probe_read_user(e->addr, 4, (void *)(name + 4));
+		name_read(e->addr, 4, name + 4, kernel);
 	if (family != AF_INET6)
 		e->family = AF_INET;
 	else
@@ -29,14 +37,14 @@ static __noinline __u32 udp_key_to(__u64 sk, __u64 name, struct chan_key *key)
 	return udp_to(key, from);
 }
 
-__u64 udp_row_to(__u64 file, __u64 name)
+__u64 udp_row_to(__u64 file, __u64 name, bool kernel)
 {
 	struct chan_key key = {};
 	__u64 sk = sock_of(file);
 
 	if (inet_protocol(sk) != IPPROTO_UDP)
 		return NO_ROW;
-	key.mech = udp_key_to(sk, name, &key);
+	key.mech = udp_key_to(sk, name, kernel, &key);
 	if (key.mech == MECH_NONE || !(cfg.mechs & 1U << key.mech))
 		return NO_ROW;
 	return chan_get(&key, file, ROLE_WRITE, 0);

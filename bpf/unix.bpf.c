@@ -9,6 +9,7 @@
  */
 #include "call.bpf.h"
 #include "chan.bpf.h"
+#include "uring.bpf.h"
 
 #define SENT_RUNS 16
 #define GOT_NOTES 32
@@ -152,12 +153,20 @@ static __noinline int dgram_sent(__u64 sk)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	struct task_state *ts = state_of(task);
 	struct chan_key key = { .mech = MECH_UNIX, .ino = sock_ino(sk) };
 	__u32 kind = kind_of(regs), messages;
-	__u64 from = dgram_of_call(regs, kind), socket, found, name;
+	__u64 from = 0, req = 0, socket, found, name;
+	struct task_state *ts;
 	struct chan_row *c;
 
+	/* A worker has registers, but they are of whoever made it. */
+	if (!(task->flags & PF_IO_WORKER))
+		from = dgram_of_call(regs, kind);
+	if (!from) {
+		req = uring_sending();
+		from = req ? sock_of(PEEK_ADDR(struct io_kiocb, req, file)) : 0;
+	}
+	ts = state_of(task);
 	if (!ts || !from || !key.ino)
 		return 0;
 	socket = PEEK_ADDR(struct sock, sk, sk_socket);
@@ -169,7 +178,9 @@ static __noinline int dgram_sent(__u64 sk)
 	messages = PEEK(struct sock, sk, sk_receive_queue.qlen);
 	if (messages > c->highwater_messages)
 		c->highwater_messages = messages;
-	if (name_of_msg(regs, kind, &name))
+	if (req)
+		uring_went_to(req, found, c->id);
+	else if (name_of_msg(regs, kind, &name))
 		note_sent(found, c->id);
 	return 0;
 }
@@ -213,26 +224,32 @@ static __always_inline __u64 sent_to(struct dgram_notes *n)
 	return same ? chan : NO_ROW;
 }
 
-static __always_inline bool dest_key(struct unix_dest_key *key, __u64 file, __u64 name, __u32 len)
+/* kernel: it is in the kernel's memory. */
+static __always_inline bool dest_key(struct unix_dest_key *key, __u64 file, __u64 name, __u32 len,
+				     bool kernel)
 {
 	__u32 n = len - bpf_core_field_offset(struct sockaddr_un, sun_path);
+	long err;
 
 	__builtin_memset(key, 0, sizeof(*key));
 	key->netns = sock_netns(sock_of(file));
 	if (len <= bpf_core_field_offset(struct sockaddr_un, sun_path) || n > UNIX_PATH_LEN)
 		return false;
+	name += bpf_core_field_offset(struct sockaddr_un, sun_path);
 	asm volatile("%0 &= 0x7f" : "+r"(n));
-	if (bpf_probe_read_user(
-		    key->path, n,
-		    (void *)(name + bpf_core_field_offset(struct sockaddr_un, sun_path))))
+	if (kernel)
+		err = bpf_probe_read_kernel(key->path, n, (void *)name);
+	else
+		err = bpf_probe_read_user(key->path, n, (void *)name);
+	if (err)
 		return false;
 	/* With or without its NUL, or more behind it, a path is the same. */
 	key->len = key->path[0] ? 0 : n;
 	return true;
 }
 
-/* Where that address, in user memory, led before; NO_ROW: not known. */
-__u32 unix_row_known(__u64 file, __u64 name, __u32 len)
+/* Where that address led before; NO_ROW: not known. */
+__u32 unix_row_known(__u64 file, __u64 name, __u32 len, bool kernel)
 {
 	struct unix_dest *known;
 	struct unix_dest_key *key;
@@ -240,11 +257,23 @@ __u32 unix_row_known(__u64 file, __u64 name, __u32 len)
 	__u32 zero = 0;
 
 	key = bpf_map_lookup_elem(&unix_dest_keys, &zero);
-	if (!key || !dest_key(key, file, name, len))
+	if (!key || !dest_key(key, file, name, len, kernel))
 		return NO_ROW;
 	known = bpf_map_lookup_elem(&unix_dests, key);
 	c = known ? chan_at(known->chan) : NULL;
 	return c && c->id == known->id ? known->chan : NO_ROW;
+}
+
+/* The address that unix_row_known() has just looked for leads there. */
+static __always_inline void dest_is(__u32 chan, __u32 id)
+{
+	struct unix_dest to = { .chan = chan, .id = id };
+	struct unix_dest_key *key;
+	__u32 zero = 0;
+
+	key = bpf_map_lookup_elem(&unix_dest_keys, &zero);
+	if (key)
+		bpf_map_update_elem(&unix_dests, key, &to, BPF_ANY);
 }
 
 /*
@@ -253,23 +282,39 @@ __u32 unix_row_known(__u64 file, __u64 name, __u32 len)
  */
 __u64 unix_row_to(__u64 file, __u64 name, __u32 len)
 {
+	__u32 known = unix_row_known(file, name, len, false), to;
 	struct dgram_notes *n = notes_of_me(false);
-	__u32 known = unix_row_known(file, name, len), zero = 0;
-	struct unix_dest_key *key;
-	struct unix_dest to = {};
 	struct chan_row *c;
 
 	if (!n || n->nr_sent == n->at_sent)
 		return known;
-	to.chan = sent_to(n);
-	c = chan_at(to.chan);
-	if (!c || to.chan == NO_ROW)
+	to = sent_to(n);
+	c = chan_at(to);
+	if (!c || to == NO_ROW)
 		return NO_ROW;
-	to.id = c->id;
-	key = bpf_map_lookup_elem(&unix_dest_keys, &zero); /* as unix_row_known() has filled it */
-	if (key && known != to.chan)
-		bpf_map_update_elem(&unix_dests, key, &to, BPF_ANY);
-	return to.chan;
+	if (known != to)
+		dest_is(to, c->id);
+	return to;
+}
+
+/* The same of a request of io_uring, by its address in the kernel. */
+__u64 unix_row_of_request(__u64 file, __u64 req, __u32 failed)
+{
+	struct uring_to *to = bpf_map_lookup_elem(&uring_tos, &req);
+	struct chan_row *c;
+	__u32 known;
+
+	if (!to)
+		return NO_ROW;
+	known = unix_row_known(file, number_of(to->name), to->len, true);
+	if (!to->chan)
+		return failed ? known : NO_ROW;
+	c = chan_at(to->chan - 1);
+	if (!c || c->id != to->id)
+		return NO_ROW;
+	if (known != to->chan - 1)
+		dest_is(to->chan - 1, to->id);
+	return to->chan - 1;
 }
 
 /* --- receiving --- */

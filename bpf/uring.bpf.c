@@ -10,6 +10,8 @@
  * A request waits in the ring and its submitter goes on, so that no time asleep is counted.
  */
 #include "call.bpf.h"
+#include "chan.bpf.h"
+#include "uring.bpf.h"
 
 /* What a request does to its file, by its opcode: these are ABI. */
 enum uring_does {
@@ -95,11 +97,23 @@ static __always_inline bool uring_is_watched(void)
 	return state_of(task) || (task->flags & PF_IO_WORKER && state_of(task->group_leader));
 }
 
+/* A request that is described in the thread's state has returned ret. */
+int uring_acted(__s64 ret)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+
+	if (!ts)
+		return 0;
+	ts->seen++;
+	act_end(&ts->uring, ts, ret, 0);
+	return 0;
+}
+
 /*
- * What the request did to that file. flags: enum act_flags; as_file: also those that the file has.
- * Returns whether it is a channel that is watched.
+ * What the request did to that file, into the thread's state. flags: enum act_flags; as_file: also those
+ * that the file has. Returns whether it is a channel that is watched.
  */
-int uring_act(__u64 file, __u32 role, __u32 flags, __u32 as_file, __s64 ret)
+int uring_act_on(__u64 file, __u32 role, __u32 flags, __u32 as_file)
 {
 	struct task_state *ts = uring_state();
 	struct act *a;
@@ -109,9 +123,16 @@ int uring_act(__u64 file, __u32 role, __u32 flags, __u32 as_file, __s64 ret)
 		return 0;
 	a = &ts->uring;
 	a->flags = flags | (as_file ? a->flags : 0);
-	ts->seen++;
-	act_end(a, ts, ret, 0);
 	return 1;
+}
+
+/* Together they would be too much for the stack of 6.1. */
+static __always_inline bool uring_act(__u64 file, __u32 role, __u32 flags, __u32 as_file, __s64 ret)
+{
+	if (!uring_act_on(file, role, flags, as_file))
+		return false;
+	uring_acted(ret);
+	return true;
 }
 
 /* Opened, accepted or connected: asked for, even if nothing follows. */
@@ -224,23 +245,24 @@ static __always_inline __s64 uring_payload(__u64 req, __s64 ret)
 	return ret < (__s64)m->head ? 0 : ret - (__s64)m->head;
 }
 
-/* A datagram with an address of its own: in a message of the program's, which may be gone by now. */
-static __always_inline bool sent_elsewhere(__u64 req, __u32 does, __u64 file)
+/* The file that it is on, before it has begun. */
+static __always_inline __u64 uring_file(__u64 req)
 {
-	struct user_msghdr msg;
+	__u32 fd = PEEK(struct io_kiocb, req, cqe.fd);
 
-	if (does != DOES_SENDMSG || !is_datagrams(file))
-		return false;
-	return bpf_probe_read_user(&msg, sizeof(msg),
-				   (void *)PEEK_ADDR(struct io_sr_msg, req, umsg)) ||
-	       msg.msg_name;
+	if (PEEK(struct io_kiocb, req, flags) & REQ_F_FIXED_FILE)
+		return uring_fixed_file(PEEK_ADDR(struct io_kiocb, req, ctx), fd);
+	return file_of(bpf_get_current_task_btf(), fd);
 }
 
-static __always_inline void unknown_end(void)
+/* The program's message header, in user memory. */
+static __always_inline bool uring_message(__u64 req, struct user_msghdr *msg)
 {
-	if (uring_is_watched())
-		lose(LOSS_URING, 1);
+	return !bpf_probe_read_user(msg, sizeof(*msg),
+				    (void *)PEEK_ADDR(struct io_sr_msg, req, umsg));
 }
+
+#include "uring_dgram.bpf.h"
 
 /* The place in the file is in the request, which is the same memory; it has been moved on. */
 static __noinline void uring_place(__u64 req, __u64 file)
@@ -305,9 +327,10 @@ int uring_completed(__u64 req, __s64 ret)
 		uring_place(req, 0);
 		return 0;
 	default:
-		if (sent_elsewhere(req, does, file) ||
-		    (!uring_act(file, ROLE_WRITE, flags, 0, ret) && is_datagrams(file)))
-			unknown_end();
+		if (is_datagrams(file))
+			uring_dgram(req, file, flags, ret);
+		else
+			uring_act(file, ROLE_WRITE, flags, 0, ret);
 	}
 	return 0;
 }
@@ -325,13 +348,8 @@ static __always_inline bool is_multishot(__u64 req, __u32 does)
 /* Is it on what may be a channel? What it is in truth is not looked at, for such a rare thing. */
 static __always_inline bool on_channel(__u64 req)
 {
-	__u32 fd = PEEK(struct io_kiocb, req, cqe.fd);
-	__u64 file;
+	__u64 file = uring_file(req);
 
-	if (PEEK(struct io_kiocb, req, flags) & REQ_F_FIXED_FILE)
-		file = uring_fixed_file(PEEK_ADDR(struct io_kiocb, req, ctx), fd);
-	else
-		file = file_of(bpf_get_current_task_btf(), fd);
 	return file && cfg.types >> file_type(file) & 1;
 }
 
@@ -340,7 +358,7 @@ static __always_inline __u64 head_of_msg(__u64 req)
 {
 	struct user_msghdr msg = {};
 
-	bpf_probe_read_user(&msg, sizeof(msg), (void *)PEEK_ADDR(struct io_sr_msg, req, umsg));
+	uring_message(req, &msg);
 	return RECVMSG_OUT + msg.msg_namelen + msg.msg_controllen;
 }
 
@@ -356,6 +374,8 @@ static __always_inline int uring_submitted(__u64 req)
 	if (PEEK(struct io_kiocb, req, flags) & REQ_F_CQE_SKIP && on_channel(req) &&
 	    uring_is_watched())
 		lose(LOSS_URING, 1);
+	if (does == DOES_SEND || does == DOES_SENDMSG)
+		return uring_addressed(req, does);
 	if (!is_multishot(req, does) || !uring_is_watched())
 		return 0;
 	uring_tag_of(req, &tag);

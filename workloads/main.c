@@ -30,6 +30,7 @@ extern const struct factory unix_fds_factories[], vm_fds_factories[];
 extern const struct factory tcp_factories[], tcp_many_factories[], udp_factories[];
 extern const struct factory udp_many_factories[], tcp_ways_factories[];
 extern const struct factory tcp_life_factories[], tcp_full_factories[];
+extern const struct factory uring_dgram_factories[];
 extern const struct factory inet_text_factories[];
 extern const struct factory unix_text_factories[];
 extern const struct factory signal_factories[], signal_life_factories[];
@@ -45,6 +46,7 @@ const struct factory *const factory_tables[] = {
 	fifo_factories,
 	uring_factories,
 	uring_sock_factories,
+	uring_dgram_factories,
 	shm_factories,
 	posixshm_factories,
 	memfd_factories,

@@ -23,6 +23,14 @@ VARIANTS = {
         "over=dgram", "over=dgram how=msg mode=sqpoll", "over=tcp", "over=tcp how=zc",
         "over=tcp how=msg mode=async", "over=tcp how=vec mode=sqpoll files=fixed",
         "over=tcp how=waitall reply=300000 rounds=5", "over=tcp how=peek mode=defer"],
+    "uring-dgram": [
+        "", "mode=async", "mode=sqpoll name=abstract", "mode=defer name=autobind", "how=to",
+        "how=to mode=async name=abstract", "boxes=1 senders=5", "boxes=1 senders=20 late=1 count=2",
+        "boxes=1 senders=20 late=1 count=2 how=to mode=async",
+        "senders=1 boxes=16 count=100",
+        "over=udp", "over=udp how=to family=v6", "over=udp how=zc family=dual",
+        "over=udp mode=async family=mapped", "over=udp how=to mode=sqpoll",
+        "over=udp mode=defer boxes=16 senders=10"],
     "uring-multishot": [
         "", "how=msg", "over=seqpacket how=msg", "over=seqpacket", "over=tcp", "over=tcp how=msg",
         "over=pipe", "count=1000", "over=pipe count=1000 chunk=5000"],
