@@ -22,7 +22,7 @@ void addr__v4(union addr *a, const char *host, uint16_t port)
 	die_if(inet_pton(AF_INET, host, &a->in.sin_addr) != 1, "%s is no address", host);
 }
 
-static void addr__v6(union addr *a, const char *host, uint16_t port)
+void addr__v6(union addr *a, const char *host, uint16_t port)
 {
 	memset(a, 0, sizeof(*a));
 	a->in6.sin6_family = AF_INET6;

@@ -28,6 +28,7 @@ union addr {
 void addr__server(union addr *a);
 void addr__client(union addr *a, uint16_t port);
 void addr__v4(union addr *a, const char *host, uint16_t port);
+void addr__v6(union addr *a, const char *host, uint16_t port);
 socklen_t addr__len(const union addr *a);
 uint16_t addr__port(const union addr *a);
 void addr__of(int fd, union addr *a);

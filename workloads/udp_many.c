@@ -2,8 +2,11 @@
 /* Datagrams to many: multicast, broadcast, workers that share a port; and equal addresses. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <net/if.h>
+#include <net/route.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "factory.h"
@@ -21,11 +24,45 @@ struct group {
 
 /* ---- a group: everybody who has joined gets everything, also from himself ---- */
 
+/*
+ * The loopback device of a new namespace has no route for IPv6 groups; one that is not local would be
+ * made one that refuses, as with all routes over that device.
+ */
+static void route_groups(void)
+{
+	struct in6_rtmsg route = { .rtmsg_dst.s6_addr = { 0xff },
+				   .rtmsg_dst_len = 8,
+				   .rtmsg_metric = 256,
+				   .rtmsg_flags = RTF_UP | RTF_LOCAL,
+				   .rtmsg_ifindex = if_nametoindex("lo") };
+	int fd = socket(AF_INET6, SOCK_DGRAM, 0);
+
+	if (fd < 0)
+		skip("no IPv6 here");
+	die_if(ioctl(fd, SIOCADDRT, &route), "a route to IPv6 groups: %s", strerror(errno));
+	close(fd);
+}
+
+static void join_six(int fd, const struct group *g)
+{
+	struct ipv6_mreq six = { .ipv6mr_multiaddr = g->to.in6.sin6_addr,
+				 .ipv6mr_interface = if_nametoindex("lo") };
+	int lo = six.ipv6mr_interface;
+
+	die_if(setsockopt(fd, IPPROTO_IPV6, IPV6_JOIN_GROUP, &six, sizeof(six)) ||
+		       setsockopt(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, &lo, sizeof(lo)),
+	       "joining the group: %s", strerror(errno));
+}
+
 static void join(int fd, const struct group *g)
 {
 	struct ip_mreq four = { .imr_multiaddr = g->to.in.sin_addr };
 	struct in_addr lo = { .s_addr = htonl(INADDR_LOOPBACK) };
 
+	if (g->to.sa.sa_family == AF_INET6) {
+		join_six(fd, g);
+		return;
+	}
 	four.imr_interface = lo;
 	die_if(setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &four, sizeof(four)) ||
 		       setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &lo, sizeof(lo)),
@@ -37,7 +74,10 @@ static void member_socket(struct end *e, const struct group *g)
 	union addr any = g->to;
 	int fd = socket(any.sa.sa_family, SOCK_DGRAM, 0), one = 1;
 
-	any.in.sin_addr.s_addr = htonl(INADDR_ANY);
+	if (any.sa.sa_family == AF_INET6)
+		any.in6.sin6_addr = in6addr_any;
+	else
+		any.in.sin_addr.s_addr = htonl(INADDR_ANY);
 	die_if(fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) ||
 		       setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &one, sizeof(one)) ||
 		       bind(fd, &any.sa, addr__len(&any)),
@@ -94,8 +134,14 @@ static void run_chat(void)
 	struct group g = { .first = arena->nr_procs };
 
 	die_if(arg_num("senders") > arg_num("members"), "more senders than members");
+	die_if(broadcast && arg_is("family", "v6"), "IPv6 has no broadcast");
 	inet__new_ns(1);
-	addr__v4(&g.to, broadcast ? "127.255.255.255" : "239.1.2.3", arg_num("port"));
+	if (arg_is("family", "v6")) {
+		route_groups();
+		addr__v6(&g.to, "ff15::1:2:3", arg_num("port"));
+	} else {
+		addr__v4(&g.to, broadcast ? "127.255.255.255" : "239.1.2.3", arg_num("port"));
+	}
 	g.chan = multicast__chan("g0", &g.to);
 	arena->chans[g.chan].to_all = 1;
 	for (g.index = 0; g.index < (int)arg_num("members"); g.index++)
@@ -194,12 +240,13 @@ const struct factory udp_many_factories[] = {
 		.help = "members of a multicast group talk in turns; or by broadcast",
 		.params = {
 			COMMON_PARAMS, SIZE_PARAM, PORT_PARAM,
+			{ "family", "v4", "v4|v6", 0, 0, "of the group's address" },
 			NUM_PARAM("members", "4", 1, MAX_MEMBERS, "processes that listen"),
 			NUM_PARAM("senders", "1", 1, MAX_MEMBERS, "of these, who also talk"),
 			NUM_PARAM("rounds", "5", 1, 1 << 20, "messages of each"),
 			NUM_PARAM("broadcast", "0", 0, 1, "1: to the broadcast address"),
 		},
-		.selftest = "rounds=2;senders=3;broadcast=1",
+		.selftest = "rounds=2;senders=3;broadcast=1;family=v6 senders=2",
 		.run = run_chat,
 	}, {
 		.name = "udp-reuseport",
