@@ -364,12 +364,15 @@ static int add_users(struct table *t, const struct traffic *traffic, enum side s
 static void add_why(struct table *to, const struct gchan *c, const struct traffic *t)
 {
 	const struct mech_desc *m = mech__get(c->row.key.mech);
-	char n[HUMAN_LEN], amount[AMOUNT_LEN];
+	char n[HUMAN_LEN], taken[HUMAN_LEN], amount[AMOUNT_LEN];
 
-	if (t->bytes[GIVES] || t->pages[GIVES])
+	if (t->bytes[TAKES])
+		table__addf(to, "%s written, %s read: who was at the other end is not known",
+			    human__exact(n, t->bytes[GIVES]), human__exact(taken, t->bytes[TAKES]));
+	else if (t->bytes[GIVES] || t->pages[GIVES])
 		table__addf(to, "%s written, none read",
 			    amount__text(amount, c, t->bytes[GIVES], t->pages[GIVES]));
-	else if (c->row.found_bytes && !t->bytes[TAKES])
+	else if (c->row.found_bytes)
 		table__addf(to, "%s lay in it all the time", human__exact(n, c->row.found_bytes));
 	else if (m->measured == IN_OPS && m->is_signal && t->events[GIVES])
 		table__addf(to, "%s sent, none taken", human__count(n, t->events[GIVES]));
@@ -517,26 +520,31 @@ static int put_table(struct out *o, const struct table *t, size_t nr)
 			    p->colours ? "\033[0m" : "");
 }
 
-/* Pages are "at least": of which memory, and why. */
+static bool is_unseen(const struct gchan *c, const struct unseen *u)
+{
+	return mech__get(c->row.key.mech)->measured == IN_PAGES && c->row.flags & u->flag;
+}
+
+#define FEW_UNSEEN 5 /* of which the names are told */
+
+/* Pages are "at least": of which memory, by why. */
 static void put_unseen(struct out *o)
 {
-	for (size_t i = 0; i < o->g->nr_chans; i++) {
-		const struct gchan *c = o->g->chans[i];
-		const char *sep = ": ";
+	for (int r = 0; r < UNSEEN_PAGES; r++) {
+		size_t nr = 0;
 
-		for (int r = 0; r < UNSEEN_PAGES; r++) {
-			if (mech__get(c->row.key.mech)->measured != IN_PAGES ||
-			    !(c->row.flags & unseen_pages[r].flag))
+		for (size_t i = 0; i < o->g->nr_chans; i++) {
+			const struct gchan *c = o->g->chans[i];
+
+			if (!is_unseen(c, &unseen_pages[r]) || nr++ >= FEW_UNSEEN)
 				continue;
-			if (sep[0] == ':') {
-				fputs("Pages at least, of ", o->f);
-				escape__text(o->f, c->name ? c->name : "memory");
-			}
-			fprintf(o->f, "%s%s", sep, unseen_pages[r].text);
-			sep = "; ";
+			fputs(nr > 1 ? ", " : "Pages at least, of ", o->f);
+			escape__text(o->f, c->name ? c->name : "memory");
 		}
-		if (sep[0] == ';')
-			fputc('\n', o->f);
+		if (nr > FEW_UNSEEN)
+			fprintf(o->f, " and %zu more", nr - FEW_UNSEEN);
+		if (nr)
+			fprintf(o->f, ": %s\n", unseen_pages[r].text);
 	}
 }
 

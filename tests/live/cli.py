@@ -370,6 +370,29 @@ def summary(t):
     check_no_controls(child.out_path)
 
 
+POPULATED = """
+import mmap, os
+for i in range(8):
+    fd = os.memfd_create("m%d" % i)
+    os.truncate(fd, 4096)
+    mmap.mmap(fd, 4096, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
+"""
+
+
+@test("the summary in few words: memory of which pages are not seen, and what is said to the kernel")
+def few_words(t):
+    need("ip")
+    out = t.path("x.txt")
+    t.trace([PYTHON, "-c", POPULATED], options=["-o", out])
+    told = [line for line in read_text(out).splitlines() if line.startswith("Pages at least")]
+    check_equal(told, ["Pages at least, of %s and 3 more: mapped whole before it was touched" %
+                       ", ".join("memfd:m%d" % i for i in range(5))], "pages")
+    graph = t.trace(["ip", "link"], options=["-m", "netlink", "-o", out])
+    sums = graph.totals()
+    check("{write_bytes:,} B written, {read_bytes:,} B read: who was at the other end is not known"
+          .format(**sums) in read_text(out), "%s: %s" % (sums, read_text(out)))
+
+
 @test("meta data: command, host, kernel, filters")
 def meta(t):
     graph = t.trace(["/bin/sh", "-c", "exit 0"], options=["-m", "pipe"])
