@@ -44,7 +44,7 @@ OF_KERNEL = (
     "scope: -p twice", "scope: --comm", "scope: --cgroup", "shells: (echo", "shells: a pipeline",
     "servers:", "hosts:", "stress: writers and readers at random, a call", "stress: tables full",
     "stress: what lay", "stress: in a pid namespace: a command", "vm: a debugger", "vm: pids mean",
-    "others: ss: peers", "others: lsof", "others: ipcs",
+    "others: ss: peers", "others: lsof", "others: ipcs", "others: fio", "packages:",
 )
 
 
