@@ -144,6 +144,7 @@ int attach(__u64 file, __u32 fd, __u32 role)
 	cache = &ts->cache[fd % FD_CACHE];
 	if (cache->file != file || cache->ident != ident) {
 		cache->file = file;
+		cache->inode = inode_ident(FIELD(OBJECT(struct file, file), f_inode));
 		cache->ident = ident;
 		cache->edge[ROLE_READ] = cache->edge[ROLE_WRITE] = 0;
 	}

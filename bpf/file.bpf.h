@@ -41,14 +41,20 @@ __u64 other_ident(__u64 file)
 	return anon_ident(file);
 }
 
+static __always_inline __u64 inode_ident(struct inode *inode)
+{
+	__u64 gen = FIELD(inode, i_generation);
+
+	return FIELD(inode, i_ino) ^ gen << 32;
+}
+
 /*
  * The address of a struct file is used again soon after close(); its inode's number is not. A socket
  * may be connected to another one since.
  */
 static __always_inline __u64 file_ident_of(__u64 file, struct inode *inode, __u32 type)
 {
-	__u64 gen = FIELD(inode, i_generation);
-	__u64 ident = FIELD(inode, i_ino) ^ gen << 32;
+	__u64 ident = inode_ident(inode);
 
 	switch (type) {
 	case S_IFSOCK >> 12:

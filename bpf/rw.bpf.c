@@ -475,6 +475,12 @@ static __always_inline void note_fill(const struct act *a, const struct chan_row
 	}
 }
 
+/* Pipes, and sockets that are connected once and for all. */
+static __always_inline bool keeps_its_peer(const struct chan_row *c)
+{
+	return c->key.mech <= MECH_FIFO || (c->key.mech == MECH_UNIX && c->flags & CHAN_TWO_ENDS);
+}
+
 /*
  * The common case: bytes moved by a call that did not sleep, through a descriptor that the thread has
  * used before, on a channel of which nothing but the fill is noted. True: that is all. False: on_io
@@ -502,16 +508,19 @@ static __always_inline bool plain_move(struct pt_regs *regs, __u32 kind, long re
 	if (!ts || call_is_compat(task))
 		return true;
 	cache = &ts->cache[fd % FD_CACHE];
-	if (cache->file != file || cache->ident != file_ident_of(file, inode, type) ||
+	if (cache->file != file || cache->inode != inode_ident(inode) ||
 	    ts->call == call_id(regs) || !is_plain(regs, kind))
 		return false;
 	a.role = kind == KIND_write || kind == KIND_sendto ? ROLE_WRITE : ROLE_READ;
 	edge = a.role == ROLE_READ ? cache->edge[ROLE_READ] : cache->edge[ROLE_WRITE];
 	chan = a.role == ROLE_READ ? cache->chan[ROLE_READ] : cache->chan[ROLE_WRITE];
-	if (edge == NOT_WATCHED)
-		return true;
 	e = edge_at(edge - 1);
 	c = chan_at(chan - 1);
+	if (!(edge < OF_PROCESS && c && keeps_its_peer(c)) &&
+	    cache->ident != file_ident_of(file, inode, type))
+		return false;
+	if (edge == NOT_WATCHED)
+		return true;
 	if (!edge || !e || !c || !mech_is_plain(c->key.mech) || ledger_works(c))
 		return false;
 	a.edge = edge;

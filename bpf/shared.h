@@ -82,7 +82,8 @@ struct edge_key {
 /* A file that the thread used lately. */
 struct fd_cache {
 	__u64 file; /* address */
-	__u64 ident; /* of its inode: the address alone may be another file's by now */
+	__u64 inode; /* which: the address alone may be another file's by now */
+	__u64 ident; /* the same with its peer, if it can have another one later */
 	__u32 chan[ROLES_IO]; /* row + 1: a socket may write to one and read from another */
 	__u32 edge[ROLES_IO]; /* row + 1; 0: not known yet; NOT_WATCHED: no channel */
 };

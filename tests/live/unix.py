@@ -85,8 +85,7 @@ wait("go")
 mine.send(b"x" * (100 if pid else 50))
 take(mine, 3 if pid else 5)
 take(mine, 50 if pid else 100)
-if not pid:
-    open("done", "w").close()
+open("server-done" if not pid else "client-done", "w").close()
 wait("end")
 if pid:
     os.waitpid(pid, 0)
@@ -107,7 +106,8 @@ def from_before(t, kind, both):
     tracer = t.tracer(["-o", out, "-p", str(client)] + (["-p", str(server)] if both else []))
     t.ready(tracer)
     t.write("go", "")
-    wait_for(lambda: os.path.exists(t.path("done")), "the target to be done")
+    for who in ("client", "server"):
+        wait_for(lambda: os.path.exists(t.path(who + "-done")), "the %s to be done" % who)
     t.stop(tracer)
     t.write("end", "")
     target.wait(20)
