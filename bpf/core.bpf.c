@@ -386,7 +386,7 @@ __noinline int note_acts(__u32 kind)
 			role = ROLE_WRITE;
 	}
 	if (role != ROLE_WRITE || !note_address(kind))
-		note_act(0, fd, role);
+		act_on(&ts->acts[0], ts, file_of(task, fd), fd, role);
 	if (two)
 		note_act(1, fd2, role == ROLE_READ ? ROLE_WRITE : ROLE_READ);
 	else

@@ -243,6 +243,16 @@ static __always_inline __u32 one_file(struct pt_regs *regs, __u32 kind, long ret
 
 #include "mmsg.bpf.h"
 
+/* act_end() for calls that are rare. */
+int act_ended(__u32 which, __s64 ret)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+
+	if (ts && which < ACTS)
+		act_end(&ts->acts[which], ts, ret, ts->slept[which]);
+	return 0;
+}
+
 /* Bytes from one file to another in one call; either may be no channel. */
 static __always_inline int two_files(struct pt_regs *regs, __u32 kind, long ret)
 {
@@ -266,9 +276,10 @@ static __always_inline int two_files(struct pt_regs *regs, __u32 kind, long ret)
 		flags = nonblock_if(call_arg(regs, 3) & SPLICE_F_NONBLOCK);
 	c.a->flags |= kind == KIND_tee ? flags | ACT_PEEK : flags; /* looked at only */
 	c.b->flags |= flags;
-	for (int i = 0; i < ACTS; i++)
-		if (i ? b : a)
-			act_end(&c.ts->acts[i], c.ts, ret, c.ts->slept[i]);
+	if (a)
+		act_ended(0, ret);
+	if (b)
+		act_ended(1, ret);
 	return 0;
 }
 
