@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/shm.h>
 #include <unistd.h>
 
@@ -113,6 +114,111 @@ static void run_huge(void)
 	allow_huge(was - allow_huge(0));
 }
 
+/* ---- huge pages that are made of what was asked for as small ones ---- */
+
+static bool is_advised(void)
+{
+	char text[128] = "";
+	FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "re");
+
+	if (f) {
+		if (!fgets(text, sizeof(text), f))
+			text[0] = '\0';
+		fclose(f);
+	}
+	return strstr(text, "[advise]") || strstr(text, "[always]");
+}
+
+/* At an address that huge pages can be at. */
+static struct mem advised_attach(const struct shared *s, int prot)
+{
+	char *room =
+		mmap(NULL, (HUGE_PAGES + 1) * HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct mem m = { .chan = s->chan };
+
+	die_if(room == MAP_FAILED, "mmap: %s", strerror(errno));
+	room += HUGE - (uintptr_t)room % HUGE;
+	m.at = mmap(room, HUGE_PAGES * HUGE, prot, MAP_SHARED | MAP_FIXED, s->e.fd, 0);
+	die_if(m.at == MAP_FAILED, "mmap: %s", strerror(errno));
+	edge__count(edge__mine(s->chan, ROLE_ATTACH), false, 0, 0);
+	die_if(madvise(m.at, HUGE_PAGES * HUGE, MADV_HUGEPAGE), "madvise: %s", strerror(errno));
+	return m;
+}
+
+static long faults(void)
+{
+	struct rusage use;
+
+	getrusage(RUSAGE_SELF, &use);
+	return use.ru_minflt;
+}
+
+/* One access, and whether the kernel had to map the page for it. */
+static bool advised_touch(struct mem *m, uint32_t page, size_t offset, bool write)
+{
+	volatile char *at = huge_at(m, page, offset);
+	long before = faults();
+
+	if (write)
+		*at = 1;
+	else
+		(void)*at;
+	return faults() != before;
+}
+
+static void advised_writer(void *arg)
+{
+	const struct shared *s = arg;
+	struct mem m = advised_attach(s, PROT_READ | PROT_WRITE);
+	struct edge *e = edge__mine(s->chan, ROLE_WRITE);
+	uint32_t silent = 0;
+
+	faults();
+	for (uint32_t i = 0; i < HUGE_PAGES; i += 2) {
+		/* The first touch of each is seen, and is the one that another process reads. */
+		die_if(!advised_touch(&m, i, 0, true), "page %u was there", i);
+		e->pages++;
+		for (uint32_t k = 1; k < 4; k++) {
+			bool seen = advised_touch(&m, i, k * HUGE / 4, true);
+
+			e->pages += seen;
+			silent += !seen;
+		}
+	}
+	arena->scratch[0] = silent;
+}
+
+static void advised_reader(void *arg)
+{
+	const struct shared *s = arg;
+	struct mem m = advised_attach(s, PROT_READ);
+
+	faults();
+	die_if(!advised_touch(&m, 0, 0, false), "page 0 was there");
+	edge__mine(s->chan, ROLE_READ)->pages++;
+	flow__add_pages(1, self, s->chan, 1);
+}
+
+static void run_advised(void)
+{
+	struct shared s = { .kind = KIND_MEMFD, .e.fd = memfd_create("thp", MFD_CLOEXEC) };
+
+	if (!is_advised())
+		skip("shmem_enabled of transparent huge pages is neither advise nor always");
+	die_if(s.e.fd < 0, "memfd_create: %s", strerror(errno));
+	s.chan = chan__new("m0", "memfd", s.e.fd, NULL);
+	snprintf(arena->chans[s.chan].label, sizeof(arena->chans[s.chan].label), "memfd:thp");
+	snprintf(arena->chans[s.chan].unseen, sizeof(arena->chans[s.chan].unseen), "huge");
+	die_if(ftruncate(s.e.fd, HUGE_PAGES * HUGE), "ftruncate: %s", strerror(errno));
+	arena->chans[s.chan].capacity = HUGE_PAGES * HUGE;
+	end__init(&s.e, s.e.fd, s.chan);
+	proc__wait(proc__spawn("writer", advised_writer, &s));
+	if (!arena->scratch[0])
+		skip("the kernel made no huge page");
+	proc__wait(proc__spawn("reader", advised_reader, &s));
+	close(s.e.fd);
+}
+
 /* ---- mapped whole ---- */
 
 static void whole_writer(void *arg)
@@ -121,6 +227,9 @@ static void whole_writer(void *arg)
 	size_t size = arena->chans[s->chan].capacity;
 	struct mem m;
 
+	/* What is mapped from then on. */
+	if (arg_is("by", "mlockall"))
+		die_if(mlockall(MCL_FUTURE), "mlockall: %s", strerror(errno));
 	x_mmap(&m, &s->e, size, PROT_READ | PROT_WRITE,
 	       arg_is("by", "populate") ? MAP_POPULATE
 	       : arg_is("by", "locked") ? MAP_LOCKED
@@ -157,10 +266,16 @@ const struct factory pages_factories[] = {
 		.run = run_huge,
 	},
 	{
+		.name = "memfd-advised",
+		.help = "small pages that the kernel makes huge ones of, as it was advised to",
+		.params = { COMMON_PARAMS },
+		.run = run_advised,
+	},
+	{
 		.name = "posixshm-whole",
 		.help = "memory that is mapped whole at once, so that writes are not seen",
 		.params = { COMMON_PARAMS,
-			    { "by", "populate", "populate|locked|mlock|madvise", 0, 0,
+			    { "by", "populate", "populate|locked|mlock|mlockall|madvise", 0, 0,
 			      "how it is mapped" } },
 		.selftest = "by=populate;by=mlock",
 		.run = run_whole,

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Shared memory of all kinds: who attached it, who touched which pages, and what flowed by them."""
-from facts import register
+import lib
+from facts import register, trace_workload
+from lib import Skip, read_text, test
 
 MEMORY = ["-m", "shm,posixshm,memfd,mmap"]
 
@@ -26,7 +28,8 @@ VARIANTS = {
     "memfd-map-again": ["", "order=one-by-one", "times=40"],
     "memfd-seqlock": ["", "readers=5 updates=100"],
     "memfd-huge": ["", "of=shm"],
-    "posixshm-whole": ["", "by=locked", "by=mlock", "by=madvise"],
+    "posixshm-whole": ["", "by=locked", "by=mlock", "by=mlockall", "by=madvise"],
+    "memfd-advised": [],  # below
     "memfd-calls": ["", "at=offset", "count=100 chunk=4096", "chunk=1"],
     "mmap-producer-consumer": ["", "readers=3 write=0,1,5 read=0,1,2,5", "relation=orphan",
                                "write= read=0"],
@@ -38,3 +41,22 @@ VARIANTS = {
 
 for prefix in ("shm-", "posixshm-", "memfd-", "mmap-"):
     register(prefix, VARIANTS, MEMORY)
+
+ADVICE = "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+
+
+@test("memfd-advised")
+def advised(t):
+    """In a VM it is switched on, which on this machine is not for a test to do."""
+    was = read_text(ADVICE).split("[")[1].split("]")[0]
+    if was not in ("advise", "always"):
+        if not lib.VM:
+            raise Skip("%s is %s for all of this machine; VMs are asked instead" % (ADVICE, was))
+        with open(ADVICE, "w") as f:
+            f.write("advise")
+    try:
+        trace_workload(t, "memfd-advised", [], MEMORY)
+    finally:
+        if lib.VM:
+            with open(ADVICE, "w") as f:
+                f.write(was)
