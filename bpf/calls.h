@@ -66,6 +66,7 @@ enum kind {
 	KIND_remap = 66, /* changes the map of memory, but not what of it is shared */
 	KIND_madvise = 67, /* (addr, len, advice) */
 	KIND_mlock = 68, /* (addr, len) */
+	KIND_mlockall = 69, /* (flags) */
 	KIND_vm_readv = 70, /* (pid, local iov, n, remote iov, n, flags) */
 	KIND_vm_writev = 71,
 	KIND_ptrace = 72, /* (request, pid, addr, data) */
@@ -122,6 +123,7 @@ enum kind {
 
 #define CALLS_MORE(CALL)               \
 	CALL(pidfd_getfd, getfd)       \
+	CALL(mlockall, mlockall)       \
 	CALL(eventfd2, eventfd)        \
 	CALL(rt_sigtimedwait, sigwait) \
 	CALL_EVENTFD(CALL)

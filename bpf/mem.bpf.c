@@ -565,6 +565,33 @@ static __noinline int mem_mapped(__u64 addr, __u32 counts, __u32 flags)
 	return 0;
 }
 
+/* What there is to be seen of memory that was mapped before: of channels that are known. */
+static long span_look_step(__u32 i, void *ctx)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	struct mem_spans *m = ts ? spans_of(ts) : NULL;
+	struct look l = { .which = KEY_CALL };
+	struct chan_key *key = key_in(KEY_CALL);
+	struct mem_span *at;
+	__u64 n = i;
+	__u32 *row;
+
+	if (!m || !key)
+		return 1;
+	/* In the very register that is added, where the compiler must not drop it. */
+	asm volatile("%0 &= %1" : "+r"(n) : "i"(MEM_SPANS - 1));
+	at = &m->span[n];
+	if (at->end <= at->start)
+		return 0;
+	l.addr = at->start;
+	if (look_around(&l) == -EBUSY || !l.file)
+		return 0;
+	row = bpf_map_lookup_elem(&chan_rows, key);
+	if (row)
+		chan_mapped(*row, l.flags, 0);
+	return 0;
+}
+
 static __always_inline int mmap_failed(struct task_state *ts, struct pt_regs *regs, long ret)
 {
 	__u64 file = file_of(bpf_get_current_task_btf(), call_arg(regs, 4)), inode;
@@ -594,7 +621,7 @@ int mem_call(__u32 kind, __s64 ret)
 	if (!ts || call_is_compat(task) || kind == KIND_remap)
 		return 0;
 	m = bpf_map_lookup_elem(&mem_spans, &ts->proc);
-	if (m && kind != KIND_mlock && kind != KIND_madvise)
+	if (m && kind != KIND_mlock && kind != KIND_mlockall && kind != KIND_madvise)
 		__sync_fetch_and_add(&m->version, 1);
 	if (!(cfg.mechs & MECHS_MEMORY))
 		return 0;
@@ -616,6 +643,9 @@ int mem_call(__u32 kind, __s64 ret)
 		return mem_mapped(ret, 0, 0);
 	case KIND_mlock:
 		return mem_mapped(call_arg(regs, 0), 0, 0);
+	case KIND_mlockall:
+		bpf_loop(MEM_SPANS, span_look_step, NULL, 0);
+		break;
 	case KIND_madvise:
 		if (!madvise_tells(regs))
 			return 0;

@@ -431,6 +431,7 @@ int BPF_PROG(on_rare, struct pt_regs *regs, long ret)
 	case KIND_remap:
 	case KIND_madvise:
 	case KIND_mlock:
+	case KIND_mlockall:
 		touches_again(); /* it may be this call that was in the way */
 		return mem_call(kind, ret);
 	case KIND_eventfd:

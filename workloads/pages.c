@@ -228,7 +228,7 @@ static void whole_writer(void *arg)
 	struct mem m;
 
 	/* What is mapped from then on. */
-	if (arg_is("by", "mlockall"))
+	if (arg_is("by", "mlockall-before"))
 		die_if(mlockall(MCL_FUTURE), "mlockall: %s", strerror(errno));
 	x_mmap(&m, &s->e, size, PROT_READ | PROT_WRITE,
 	       arg_is("by", "populate") ? MAP_POPULATE
@@ -237,6 +237,8 @@ static void whole_writer(void *arg)
 	die_if(m.at == MAP_FAILED, "mmap: %s", strerror(errno));
 	if (arg_is("by", "mlock"))
 		die_if(mlock(m.at, size), "mlock: %s", strerror(errno));
+	if (arg_is("by", "mlockall"))
+		die_if(mlockall(MCL_CURRENT), "mlockall: %s", strerror(errno));
 	if (arg_is("by", "madvise"))
 		die_if(madvise(m.at, size, MADV_POPULATE_WRITE), "madvise: %s", strerror(errno));
 	/* Nobody sees that. */
@@ -275,7 +277,8 @@ const struct factory pages_factories[] = {
 		.name = "posixshm-whole",
 		.help = "memory that is mapped whole at once, so that writes are not seen",
 		.params = { COMMON_PARAMS,
-			    { "by", "populate", "populate|locked|mlock|mlockall|madvise", 0, 0,
+			    { "by", "populate",
+			      "populate|locked|mlock|mlockall|mlockall-before|madvise", 0, 0,
 			      "how it is mapped" } },
 		.selftest = "by=populate;by=mlock",
 		.run = run_whole,

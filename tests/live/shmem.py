@@ -28,7 +28,8 @@ VARIANTS = {
     "memfd-map-again": ["", "order=one-by-one", "times=40"],
     "memfd-seqlock": ["", "readers=5 updates=100"],
     "memfd-huge": ["", "of=shm"],
-    "posixshm-whole": ["", "by=locked", "by=mlock", "by=mlockall", "by=madvise"],
+    "posixshm-whole": ["", "by=locked", "by=mlock", "by=mlockall",
+                       "by=mlockall-before", "by=madvise"],
     "memfd-advised": [],  # below
     "memfd-calls": ["", "at=offset", "count=100 chunk=4096", "chunk=1"],
     "mmap-producer-consumer": ["", "readers=3 write=0,1,5 read=0,1,2,5", "relation=orphan",
