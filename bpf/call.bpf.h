@@ -22,6 +22,7 @@ int chan_note_fill(__u32 chan, __u64 file);
 int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file);
 int ledger_reopened(__u32 chan, __u64 file);
 int aio_submitted(__u64 requests, __s64 n);
+int dgram_opened(__u32 chan, __u64 file);
 int unix_moved(__u32 chan, __u32 edge, __u64 file, __u32 role, __s64 ret);
 int tcp_note_fill(__u32 chan, __u32 edge, __u64 file);
 int tcp_attached(__u32 chan, __u32 end, __u64 file);

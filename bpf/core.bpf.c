@@ -156,6 +156,8 @@ int attach(__u64 file, __u32 fd, __u32 role)
 		edge = edge_row_of(chan, found >> 32, role) + 1; /* NO_ROW + 1 is 0 */
 		if (c->key.mech <= MECH_FIFO)
 			pipe_attached(chan, file, role);
+		if (c->key.mech == MECH_UNIX && role == ROLE_READ)
+			dgram_opened(chan, file);
 		if (c->key.mech == MECH_TCP)
 			tcp_attached(chan, found >> 32, file);
 		if (c->key.mech == MECH_FILE)

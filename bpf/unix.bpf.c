@@ -76,6 +76,14 @@ struct {
 	__type(value, struct unix_dest);
 } unix_dests SEC(".maps");
 
+/* Mailboxes by the address of the socket, which is all that is left of one that was closed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct unix_dest);
+} dgram_boxes SEC(".maps");
+
 /* Too big for the stack at the end of a long chain of calls. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -148,14 +156,67 @@ static __always_inline void note_sent(__u32 chan, __u32 id)
 	n->nr_sent++;
 }
 
+/*
+ * Who receives it may close its socket before the call returns: then nothing tells any more where it
+ * went.
+ */
+static __always_inline void dgram_attach(struct task_state *ts, struct pt_regs *regs, __u32 kind,
+					 __u32 chan)
+{
+	__u32 fd = call_arg(regs, kind == KIND_splice ? 2 : 0);
+	__u64 file = file_of(bpf_get_current_task_btf(), fd), ident;
+	struct fd_cache *cache = &ts->cache[fd % FD_CACHE];
+
+	if (!file)
+		return;
+	ident = file_ident(file);
+	if (cache->file != file || cache->ident != ident) {
+		cache->file = file;
+		cache->ident = ident;
+		cache->edge[ROLE_READ] = cache->edge[ROLE_WRITE] = 0;
+	}
+	if (cache->edge[ROLE_WRITE])
+		return;
+	cache->chan[ROLE_WRITE] = chan + 1;
+	cache->edge[ROLE_WRITE] = edge_row_of(chan, 0, ROLE_WRITE) + 1;
+}
+
+/* Somebody reads from that socket. */
+int dgram_opened(__u32 chan, __u64 file)
+{
+	struct chan_row *c = chan_at(chan);
+	struct unix_dest box = { .chan = chan };
+	__u64 sk = sock_of(file);
+
+	if (!c || c->flags & CHAN_TWO_ENDS)
+		return 0;
+	box.id = c->id;
+	bpf_map_update_elem(&dgram_boxes, &sk, &box, BPF_ANY);
+	return 0;
+}
+
+/* The mailbox of a socket, which may have been read and closed just now. */
+static __always_inline __u64 dgram_box(__u64 sk)
+{
+	struct chan_key key = { .mech = MECH_UNIX, .ino = sock_ino(sk) };
+	__u64 socket = PEEK_ADDR(struct sock, sk, sk_socket);
+	struct unix_dest *box;
+	struct chan_row *c;
+
+	if (key.ino && socket)
+		return chan_get(&key, PEEK_ADDR(struct socket, socket, file), ROLE_READ, 0);
+	box = bpf_map_lookup_elem(&dgram_boxes, &sk);
+	c = box ? chan_at(box->chan) : NULL;
+	return c && c->id == box->id ? box->chan : NO_ROW;
+}
+
 /* The current task has put a datagram into that socket. */
 static __noinline int dgram_sent(__u64 sk)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	struct chan_key key = { .mech = MECH_UNIX, .ino = sock_ino(sk) };
 	__u32 kind = kind_of(regs), messages;
-	__u64 from = 0, req = 0, socket, found, name;
+	__u64 from = 0, req = 0, found, name;
 	struct task_state *ts;
 	struct chan_row *c;
 
@@ -167,10 +228,9 @@ static __noinline int dgram_sent(__u64 sk)
 		from = req ? sock_of(PEEK_ADDR(struct io_kiocb, req, file)) : 0;
 	}
 	ts = state_of(task);
-	if (!ts || !from || !key.ino)
+	if (!ts || !from)
 		return 0;
-	socket = PEEK_ADDR(struct sock, sk, sk_socket);
-	found = chan_get(&key, PEEK_ADDR(struct socket, socket, file), ROLE_READ, 0);
+	found = dgram_box(sk);
 	c = chan_at(found);
 	if ((__u32)found >= NO_ROOM || !c)
 		return 0;
@@ -182,6 +242,8 @@ static __noinline int dgram_sent(__u64 sk)
 		uring_went_to(req, found, c->id);
 	else if (name_of_msg(regs, kind, &name))
 		note_sent(found, c->id);
+	else
+		dgram_attach(ts, regs, kind, found);
 	return 0;
 }
 

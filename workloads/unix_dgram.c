@@ -257,6 +257,61 @@ static void run_cut(void)
 	free(buf);
 }
 
+/* ---- gone as soon as it has what it waited for ---- */
+
+#define MAX_PAIRS 200
+
+enum { READY };
+
+struct pairs {
+	struct link l[MAX_PAIRS][2];
+};
+
+static void hasty_receiver(void *arg)
+{
+	struct pairs *p = arg;
+	char buf[16];
+
+	for (uint64_t i = 0; i < arg_num("pairs"); i++)
+		link__close(&p->l[i][0]);
+	for (uint64_t i = 0; i < arg_num("pairs"); i++) {
+		turn__pass(READY);
+		/* It does not sleep: to be woken would take longer than its sender needs. */
+		while (x_recv(&p->l[i][1].in, buf, sizeof(buf), MSG_DONTWAIT) < 0)
+			die_if(errno != EAGAIN, "receive: %s", strerror(errno));
+		link__close(&p->l[i][1]);
+	}
+}
+
+static void hasty_sender(void *arg)
+{
+	struct pairs *p = arg;
+
+	for (uint64_t i = 0; i < arg_num("pairs"); i++)
+		link__close(&p->l[i][1]);
+	for (uint64_t i = 0; i < arg_num("pairs"); i++) {
+		turn__await(READY, i + 1);
+		die_if(x_send(&p->l[i][0].out, "now", 3, 0) != 3, "send: %s", strerror(errno));
+	}
+}
+
+static void run_hasty(void)
+{
+	struct pairs p;
+	char name[16];
+
+	for (uint64_t i = 0; i < arg_num("pairs"); i++) {
+		snprintf(name, sizeof(name), "c%d", (int)i);
+		unix__pair(name, SOCK_DGRAM, p.l[i]);
+	}
+	proc__spawn("r0", hasty_receiver, &p);
+	proc__spawn("s0", hasty_sender, &p);
+	for (uint64_t i = 0; i < arg_num("pairs"); i++) {
+		link__close(&p.l[i][0]);
+		link__close(&p.l[i][1]);
+	}
+}
+
 #define HOW_PARAM                                                                   \
 	{                                                                           \
 		"how", "connect", "connect|write|sendto|sendmsg|sendmmsg", 0, 0,    \
@@ -316,6 +371,15 @@ const struct factory unix_dgram_factories[] = {
 		},
 		.selftest = "count=5;room=1000 left=0",
 		.run = run_cut,
+	}, {
+		.name = "unix-hasty",
+		.help = "pairs of sockets used once: who receives closes at once",
+		.params = {
+			COMMON_PARAMS,
+			NUM_PARAM("pairs", "100", 1, MAX_PAIRS, "one after the other"),
+		},
+		.selftest = "pairs=10",
+		.run = run_hasty,
 	},
 	{ .name = NULL }
 };

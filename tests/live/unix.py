@@ -34,6 +34,7 @@ VARIANTS = {
     "unix-dgram-echo": ["", "name=abstract clients=10", "name=autobind"],
     "unix-fan-out": ["", "name=abstract receivers=10 count=3"],
     "unix-cut": ["", "room=1000 left=0", "room=0"],
+    "unix-hasty": ["", "pairs=200"],
     "unix-credentials": ["type=%s explicit=%d" % (kind, explicit) for kind in TYPES
                          for explicit in (0, 1)] + ["put=sendmmsg"],
     "unix-many-many": ["type=" + kind for kind in TYPES] + [
