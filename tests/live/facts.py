@@ -157,7 +157,9 @@ def register(prefix, variants, options=()):
             if "changing" in name and lib.VM:
                 add(one_at_a_time)
                 continue
-            if "churn" in name:  # so many processes that they are folded
+            # So many processes that they are folded; or what is lost if the machine is too busy, which
+            # the first one of a batch would tell of, whoever it was.
+            if "churn" in name or "changing" in name:
                 add(alone(name, params, options))
                 continue
             batch = BATCHES.get(tuple(options))
