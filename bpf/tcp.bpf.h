@@ -136,10 +136,19 @@ static __always_inline __u32 tcp_end(struct chan_row *c, __u64 sk)
  * After a write: there may be more in it than ever before. What the other end had read when that was
  * last looked at (edge_row.pos) is no more than it has read by now.
  */
-static __always_inline bool tcp_may_rise(const struct chan_row *c, const struct edge_row *e,
-					 __u64 file)
+static __always_inline bool tcp_may_rise(const struct chan_row *c, struct edge_row *e, __u64 file)
 {
-	return PEEK(struct tcp_sock, sock_of(file), write_seq) - (__u32)e->pos > c->highwater;
+	__u32 seq = PEEK(struct tcp_sock, sock_of(file), write_seq), other = !(e->end & 1);
+	__u64 peer;
+
+	if (seq - (__u32)e->pos <= c->highwater)
+		return false;
+	peer = tcp_socket(c, other);
+	if (!peer)
+		return true;
+	/* If it is closed, and its memory another one's, nothing of that matters any more. */
+	e->pos = PEEK(struct tcp_sock, peer, copied_seq);
+	return seq - (__u32)e->pos > c->highwater;
 }
 
 #endif
