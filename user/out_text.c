@@ -73,6 +73,7 @@ struct traffic {
 	uint64_t bytes[SIDES], pages[SIDES], events[SIDES];
 	size_t users[SIDES];
 	const struct gproc *first[SIDES], *last[SIDES];
+	uint64_t locks, lock_waits, attached;
 	size_t nr_flows;
 	bool used;
 };
@@ -146,6 +147,12 @@ static void add_traffic(struct traffic *t, const struct gedge *e)
 	const enum side side = e->role % SIDES;
 
 	t->used |= !e->holder;
+	if (e->role == ROLE_LOCK) {
+		t->locks += e->ops;
+		t->lock_waits += e->blocked_ops;
+	}
+	if (e->role == ROLE_ATTACH)
+		t->attached += e->ops;
 	if (e->role >= ROLE_ATTACH)
 		return;
 	t->bytes[side] += e->bytes;
@@ -378,6 +385,13 @@ static void add_why(struct table *to, const struct gchan *c, const struct traffi
 		table__addf(to, "%s sent, none taken", human__count(n, t->events[GIVES]));
 	else if (m->measured == IN_OPS && t->events[GIVES] && !t->events[TAKES])
 		table__add(to, "nobody waited");
+	else if (t->lock_waits)
+		table__addf(to, "calls to lock: %s, %s waited", human__count(n, t->locks),
+			    human__count(taken, t->lock_waits));
+	else if (t->locks)
+		table__addf(to, "calls to lock: %s, nobody waited", human__count(n, t->locks));
+	else if (t->attached)
+		table__addf(to, "times mapped: %s, no touch seen", human__count(n, t->attached));
 	else if (t->used)
 		table__add(to, "nothing came");
 	else

@@ -379,14 +379,17 @@ for i in range(8):
 """
 
 
-@test("the summary in few words: memory of which pages are not seen, and what is said to the kernel")
+@test("the summary in few words: what of memory is not seen, locks, what is said to the kernel")
 def few_words(t):
-    need("ip")
+    need("ip", "flock")
     out = t.path("x.txt")
     t.trace([PYTHON, "-c", POPULATED], options=["-o", out])
     told = [line for line in read_text(out).splitlines() if line.startswith("Pages at least")]
     check_equal(told, ["Pages at least, of %s and 3 more: mapped whole before it was touched" %
                        ", ".join("memfd:m%d" % i for i in range(5))], "pages")
+    check("times mapped: 1, no touch seen" in read_text(out), "m0: " + read_text(out))
+    t.shell("for i in 1 2 3; do flock x true; done", options=["-m", "file", "-o", out])
+    check("calls to lock: 3, nobody waited" in read_text(out), "x: " + read_text(out))
     graph = t.trace(["ip", "link"], options=["-m", "netlink", "-o", out])
     sums = graph.totals()
     check("{write_bytes:,} B written, {read_bytes:,} B read: who was at the other end is not known"
