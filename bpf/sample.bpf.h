@@ -163,32 +163,46 @@ static __always_inline bool pt_look(struct sampling *s, __u64 top, __u64 start, 
 	return r.any;
 }
 
+/* By a helper's loop: the verifier goes through a round once. */
+struct pt_tables {
+	struct seq_file *seq;
+	__u64 top, table, start, end; /* of the mapping */
+};
+
+static long pt_table_step(__u32 i, struct pt_tables *t)
+{
+	__u32 zero = 0;
+	struct sampling *s = bpf_map_lookup_elem(&sampling, &zero);
+	__u64 table = t->table + i, start = table << PT_TABLE_SHIFT,
+	      end = (table + 1) << PT_TABLE_SHIFT;
+
+	if (!s || start >= t->end)
+		return 1;
+	if (start < t->start)
+		start = t->start;
+	if (end > t->end)
+		end = t->end;
+	s->out.addr = start;
+	if (pt_look(s, t->top, start, end))
+		bpf_seq_write(t->seq, &s->out, sizeof(s->out));
+	return 0;
+}
+
 /* Tables of the mapping, from the one on that is asked for. */
 static __always_inline void pt_look_through(struct bpf_iter__task_vma *ctx, struct sampling *s,
 					    struct vm_area_struct *vma)
 {
-	__u64 top = PEEK_ADDR(struct mm_struct, number_of(vma->vm_mm), pgd);
-	__u64 table = (vma->vm_start >> PT_TABLE_SHIFT) + s->first, start, end;
+	struct pt_tables t = { .seq = ctx->meta->seq, .start = vma->vm_start, .end = vma->vm_end };
 
+	t.top = PEEK_ADDR(struct mm_struct, number_of(vma->vm_mm), pgd);
+	t.table = (vma->vm_start >> PT_TABLE_SHIFT) + s->first;
 	/* Asked again of each process: whatever is read at a wrong place cannot be right for all. */
-	if (!pt_is_base(top, s->base)) {
+	if (!pt_is_base(t.top, s->base)) {
 		s->no_base = 1;
 		return;
 	}
-	for (int i = 0; i < SAMPLE_TABLES; i++, table++) {
-		start = table << PT_TABLE_SHIFT;
-		end = (table + 1) << PT_TABLE_SHIFT;
-		if (start >= vma->vm_end)
-			return;
-		if (start < vma->vm_start)
-			start = vma->vm_start;
-		if (end > vma->vm_end)
-			end = vma->vm_end;
-		s->out.addr = start;
-		if (pt_look(s, top, start, end))
-			bpf_seq_write(ctx->meta->seq, &s->out, sizeof(s->out));
-	}
-	if (table << PT_TABLE_SHIFT < vma->vm_end)
+	bpf_loop(SAMPLE_TABLES, pt_table_step, &t, 0);
+	if ((t.table + SAMPLE_TABLES) << PT_TABLE_SHIFT < t.end)
 		s->more = 1;
 }
 

@@ -137,3 +137,45 @@ def referenced(smaps, path):
     lines = smaps.splitlines()
     at = next(i for i, line in enumerate(lines) if line.endswith(path))
     return next(int(line.split()[1]) for line in lines[at:] if line.startswith("Referenced:"))
+
+
+@test("neighbours that the kernel maps with a page that is read are not touched")
+def neighbours(t):
+    """All of the file is there; page 64 is read for the first time between two looks."""
+    script = ("import mmap, os, sys, time\n"
+              "m = mmap.mmap(os.open(sys.argv[1], os.O_RDONLY), 1 << 20, prot=mmap.PROT_READ)\n"
+              "def on(until):\n"
+              "    while time.monotonic() < until: m[0]\n"
+              "now, half = time.monotonic(), float(sys.argv[2])\n"
+              "on(now + half); m[64 * 4096]; on(now + 2 * half)\n")
+    path = "/dev/shm/live-%d-n" % os.getpid()
+    with open(path, "wb") as f:
+        f.write(b"x" * (1 << 20))
+    try:
+        graph = t.trace([PYTHON, "-c", script, path, str(MS / 2000)],
+                        ["-m", "posixshm", "--shm-sample", INTERVAL])
+    finally:
+        os.unlink(path)
+    chan = next(c for c in graph.chans.values() if c["path"] == path)
+    edges = [e for e in graph.edges if e["channel"] == chan["id"]]
+    check_equal(sum(e["pages"] for e in edges), 2, "pages touched first")
+    pages, samples = (sum(e[key] for e in edges) for key in ("sampled_pages", "samples"))
+    check(samples >= 3, "%d samples" % samples)
+    check_equal(pages, samples, "one page in each sample")
+
+
+@test("a large mapping is looked at to its end")
+def large(t):
+    """More than one iterator's buffer holds; its first page, one in the middle and its last."""
+    script = ("import mmap, sys, time\n"
+              "size = 300 << 20\n"
+              "m = mmap.mmap(-1, size)\n"
+              "until = time.monotonic() + float(sys.argv[1])\n"
+              "while time.monotonic() < until:\n"
+              "    m[0] = m[size // 2] = m[size - 1] = 1\n")
+    graph = t.trace([PYTHON, "-c", script, str(MS / 1000)],
+                    ["-m", "mmap", "--shm-sample", INTERVAL])
+    edges = [e for e in graph.edges if e["sampled_pages"]]
+    pages, samples = (sum(e[key] for e in edges) for key in ("sampled_pages", "samples"))
+    check(samples >= 3, "%d samples" % samples)
+    check(3 * samples - 2 <= pages <= 3 * samples, "%d pages in %d samples" % (pages, samples))
