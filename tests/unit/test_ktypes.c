@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Which of the kernel's types keep their names, in the copy for CO-RE. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../../user/ktypes.h"
+
+static struct btf *kernel;
+
+static int make_kernel(void **state)
+{
+	(void)state;
+	kernel = btf__new_empty();
+	assert_non_null(kernel);
+	assert_int_equal(btf__add_struct(kernel, "sock", 16), 1);
+	assert_int_equal(btf__add_struct(kernel, "socket", 8), 2);
+	assert_int_equal(btf__add_union(kernel, "file", 8), 3);
+	assert_int_equal(btf__add_typedef(kernel, "u8_like", 1), 4);
+	assert_int_equal(btf__add_enum(kernel, "file_type", 4), 5);
+	return 0;
+}
+
+static int free_kernel(void **state)
+{
+	(void)state;
+	btf__free(kernel);
+	return 0;
+}
+
+static const char *name_of(const struct btf *btf, uint32_t id)
+{
+	return btf__name_by_offset(btf, btf__type_by_id(btf, id)->name_off);
+}
+
+static void test_names(void **state)
+{
+	struct btf *one = btf__new_empty(), *two = btf__new_empty(), *got;
+	const struct btf *ours[] = { one, two };
+	char path[KTYPES_PATH];
+	int fd = ktypes__file(path);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_true(btf__add_struct(one, "sock___6_12", 4) > 0);
+	assert_true(btf__add_struct(two, "file_type", 4) > 0);
+	assert_true(btf__add_struct(two, "not_in_the_kernel", 4) > 0);
+	assert_int_equal(ktypes__write(fd, kernel, ours, 2), 0);
+
+	got = btf__parse(path, NULL);
+	assert_non_null(got);
+	assert_int_equal(btf__type_cnt(got), btf__type_cnt(kernel));
+	assert_string_equal(name_of(got, 1), "sock");
+	assert_string_equal(name_of(got, 2), "");
+	assert_string_equal(name_of(got, 3), "");
+	assert_string_equal(name_of(got, 4), "u8_like");
+	assert_string_equal(name_of(got, 5), "file_type");
+	assert_int_equal(btf__type_by_id(got, 1)->size, 16);
+	/* What it was made from is as it was. */
+	assert_string_equal(name_of(kernel, 2), "socket");
+	btf__free(got);
+	btf__free(one);
+	btf__free(two);
+	close(fd);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_names, make_kernel, free_kernel),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
