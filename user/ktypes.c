@@ -76,7 +76,7 @@ static int take_names(struct names *n, const struct btf *btf)
 	return err;
 }
 
-/* Where a type says its name, in a copy of what btf was made from. */
+/* A type in a copy of what btf was read from. */
 static struct btf_type *type_in(char *copy, const struct btf *btf, uint32_t id)
 {
 	uint32_t size;
