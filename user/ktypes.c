@@ -2,8 +2,8 @@
 /*
  * The kernel's types, for CO-RE. For each type that the programs name, libbpf compares the names of all
  * that the kernel has, more than a hundred thousand, and it does so anew for each object: a quarter of
- * the time that starting took. So it is given a copy in which only those have a name that are asked for.
- * Their numbers are the same.
+ * the time that starting took. So it is given a copy which ends after the last one that is asked for, and
+ * in which no others have names. Their numbers are the same.
  */
 #include <errno.h>
 #include <search.h>
@@ -77,7 +77,7 @@ static int take_names(struct names *n, const struct btf *btf)
 }
 
 /* A type in a copy of what btf was read from. */
-static struct btf_type *type_in(char *copy, const struct btf *btf, uint32_t id)
+static struct btf_type *type_in(char *copy, const struct btf *btf, __u32 id)
 {
 	uint32_t size;
 	const char *raw = btf__raw_data(btf, &size);
@@ -85,14 +85,62 @@ static struct btf_type *type_in(char *copy, const struct btf *btf, uint32_t id)
 	return (void *)(copy + ((const char *)btf__type_by_id(btf, id) - raw));
 }
 
-static void drop_names(char *copy, const struct btf *kernel, struct names *asked)
+/* Returns the last type that keeps its name. */
+static __u32 drop_names(char *copy, const struct btf *kernel, struct names *asked)
 {
+	__u32 last = 0;
+
 	for (__u32 id = 1; id < btf__type_cnt(kernel); id++) {
 		const char *name = name_to_find(kernel, btf__type_by_id(kernel, id));
 
-		if (name && !names__have(asked, name))
+		if (!name)
+			continue;
+		if (names__have(asked, name))
+			last = id;
+		else
 			type_in(copy, kernel, id)->name_off = 0;
 	}
+	return last;
+}
+
+static __u32 max_u32(__u32 a, __u32 b)
+{
+	return a > b ? a : b;
+}
+
+/* The highest number of the types that this one is made of. */
+static __u32 highest_part(const struct btf_type *t)
+{
+	__u32 max = 0;
+
+	if (btf_is_composite(t)) {
+		for (int i = 0; i < btf_vlen(t); i++)
+			max = max_u32(max, btf_members(t)[i].type);
+	} else if (btf_is_func_proto(t)) {
+		max = t->type;
+		for (int i = 0; i < btf_vlen(t); i++)
+			max = max_u32(max, btf_params(t)[i].type);
+	} else if (btf_is_array(t)) {
+		max = max_u32(btf_array(t)->type, btf_array(t)->index_type);
+	} else if (btf_is_datasec(t)) {
+		for (int i = 0; i < btf_vlen(t); i++)
+			max = max_u32(max, btf_var_secinfos(t)[i].type);
+	} else if (!btf_is_int(t) && !btf_is_float(t) && !btf_is_any_enum(t) && !btf_is_fwd(t)) {
+		max = t->type;
+	}
+	return max;
+}
+
+/* The functions come last, and are more than all else: without what comes after all that is needed. */
+static void cut_off(char *copy, const struct btf *kernel, __u32 last)
+{
+	struct btf_header *h = (void *)copy;
+
+	for (__u32 id = 1; id <= last; id++)
+		last = max_u32(last, highest_part(btf__type_by_id(kernel, id)));
+	if (last + 1 < btf__type_cnt(kernel))
+		h->type_len =
+			(char *)type_in(copy, kernel, last + 1) - copy - h->hdr_len - h->type_off;
 }
 
 static int write_all(int fd, const char *data, size_t size)
@@ -129,7 +177,7 @@ int ktypes__write(int fd, const struct btf *kernel, const struct btf *const *our
 		err = take_names(&asked, ours[i]);
 	if (!err) {
 		memcpy(copy, raw, size);
-		drop_names(copy, kernel, &asked);
+		cut_off(copy, kernel, drop_names(copy, kernel, &asked));
 		err = write_all(fd, copy, size);
 	}
 	free(copy);
