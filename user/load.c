@@ -328,50 +328,7 @@ static int open_halves(struct tracer *t, const struct kernel *k)
 	}
 	t->skel = t->half[0];
 	err = size_maps(t);
-	err = err ?: configure(t, k);
-	err = err ?: make_maps(t->skel->obj);
-	if (err)
-		return err;
-	memcpy((void *)&t->half[1]->rodata->cfg, (const void *)&t->skel->rodata->cfg,
-	       sizeof(struct settings));
-	return load__share_maps(t, t->half[1]->obj);
-}
-
-static void *load_second(void *tracer)
-{
-	struct tracer *t = tracer;
-
-	return (void *)(intptr_t)ipctrace_bpf__load(t->half[1]);
-}
-
-/* Without it tracing goes on: t->snap is NULL then. */
-static void *load_snapshot(void *tracer)
-{
-	snapshot__load(tracer);
-	return NULL;
-}
-
-static int load_all(struct tracer *t)
-{
-	void *(*const jobs[])(void *) = { load_second, load_snapshot };
-	enum { JOBS = sizeof(jobs) / sizeof(jobs[0]) };
-	pthread_t threads[JOBS];
-	bool started[JOBS];
-	int err;
-
-	for (int i = 0; i < JOBS; i++)
-		started[i] = !pthread_create(&threads[i], NULL, jobs[i], t);
-	err = ipctrace_bpf__load(t->half[0]);
-	for (int i = 0; i < JOBS; i++) {
-		void *failed = NULL;
-
-		if (started[i])
-			pthread_join(threads[i], &failed);
-		else
-			failed = jobs[i](t);
-		err = err ?: (int)(intptr_t)failed;
-	}
-	return err;
+	return err ?: configure(t, k);
 }
 
 static struct snapshot_bpf *open_snapshot(const struct kernel *k)
@@ -399,16 +356,90 @@ static int write_types(const struct tracer *t, const struct kernel *k)
 	return ktypes__write(k->types_fd, k->btf, ours, sizeof(ours) / sizeof(ours[0]));
 }
 
+static void *make_all_maps(void *tracer)
+{
+	struct tracer *t = tracer;
+
+	return (void *)(intptr_t)make_maps(t->skel->obj);
+}
+
+static void *load_second(void *tracer)
+{
+	struct tracer *t = tracer;
+
+	return (void *)(intptr_t)ipctrace_bpf__load(t->half[1]);
+}
+
+/* Without it tracing goes on: t->snap is NULL then. */
+static void *load_snapshot(void *tracer)
+{
+	snapshot__load(tracer);
+	return NULL;
+}
+
+/* Something that another thread can do meanwhile. */
+struct job {
+	void *(*run)(void *tracer);
+	struct tracer *t;
+	pthread_t thread;
+	bool started;
+};
+
+static void job__start(struct job *j)
+{
+	j->started = !pthread_create(&j->thread, NULL, j->run, j->t);
+}
+
+/* What came of it; without a thread it is done now. */
+static int job__end(struct job *j)
+{
+	void *err = NULL;
+
+	if (j->started)
+		pthread_join(j->thread, &err);
+	else
+		err = j->run(j->t);
+	return (intptr_t)err;
+}
+
+static int prepare(struct tracer *t, const struct kernel *k)
+{
+	struct job maps = { .run = make_all_maps, .t = t };
+	int err, failed;
+
+	job__start(&maps);
+	t->snap = open_snapshot(k);
+	err = t->snap ? write_types(t, k) : -ENOMEM;
+	failed = job__end(&maps);
+	err = err ?: failed;
+	if (err)
+		return err;
+	memcpy((void *)&t->half[1]->rodata->cfg, (const void *)&t->skel->rodata->cfg,
+	       sizeof(struct settings));
+	return load__share_maps(t, t->half[1]->obj);
+}
+
+static int load_all(struct tracer *t)
+{
+	struct job second = { .run = load_second, .t = t };
+	struct job snapshot = { .run = load_snapshot, .t = t };
+	int err, failed;
+
+	job__start(&second);
+	job__start(&snapshot);
+	err = ipctrace_bpf__load(t->half[0]);
+	failed = job__end(&second);
+	job__end(&snapshot);
+	return err ?: failed;
+}
+
 int load__tracing(struct tracer *t)
 {
 	struct kernel k = { .types_fd = -1 };
 	int err = look_around(&k);
 
 	err = err ?: open_halves(t, &k);
-	if (!err) {
-		t->snap = open_snapshot(&k);
-		err = t->snap ? write_types(t, &k) : -ENOMEM;
-	}
+	err = err ?: prepare(t, &k);
 	err = err ?: load_all(t);
 	if (k.types_fd >= 0)
 		close(k.types_fd);
