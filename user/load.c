@@ -32,8 +32,8 @@ const char *const handlers[KIND_MAX] = { HANDLERS(KIND_ROW) };
 /* What differs between kernels in how they are traced; tracepoints by their number of arguments. */
 struct kernel {
 	struct btf *btf;
-	char types[KTYPES_PATH]; /* a file with those that are asked for */
-	int types_fd;
+	char types[KTYPES_PATH]; /* a file with those that are asked for, for libbpf */
+	int types_fd; /* -1: libbpf shall look itself */
 	bool casts;
 	int uring_submit_req, uring_submit_sqe, uring_complete, uring_overflow;
 	int sk_data_ready;
@@ -56,14 +56,32 @@ static int tracepoint_args(const struct btf *btf, const char *name)
 
 #define ARGS_WITH_ENTRY 4
 
+/* Is a type a module's here? libbpf looks there, but not if it is told where to look. */
+static bool modules_have_types(void)
+{
+	static const char *const btfs[] = { "/sys/kernel/btf/vsock", "/sys/kernel/btf/unix",
+					    "/sys/kernel/btf/ipv6" };
+
+	for (size_t i = 0; i < sizeof(btfs) / sizeof(btfs[0]); i++)
+		if (!access(btfs[i], F_OK))
+			return true;
+	return false;
+}
+
+static const char *types_path(const struct kernel *k)
+{
+	return k->types_fd >= 0 ? k->types : NULL;
+}
+
 static int look_around(struct kernel *k)
 {
 	struct btf *btf = btf__load_vmlinux_btf();
 
 	k->btf = btf;
-	k->types_fd = ktypes__file(k->types);
-	if (!btf || k->types_fd < 0)
+	if (!btf)
 		return -errno;
+	if (!modules_have_types())
+		k->types_fd = ktypes__file(k->types);
 	/* With 6.2. */
 	k->casts = btf__find_by_name_kind(btf, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
 	k->uring_submit_req = tracepoint_args(btf, "io_uring_submit_req");
@@ -218,7 +236,7 @@ static void pick_programs(const struct tracer *t, struct ipctrace_bpf *s, const 
 /* The same maps and programs by the same names; only the code differs. */
 static struct ipctrace_bpf *open_tracing(const struct kernel *k)
 {
-	LIBBPF_OPTS(bpf_object_open_opts, opts, .btf_custom_path = k->types);
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .btf_custom_path = types_path(k));
 	struct ipctrace_bpf *skel = calloc(1, sizeof(*skel));
 	struct bpf_object_skeleton *s;
 
@@ -333,7 +351,7 @@ static int open_halves(struct tracer *t, const struct kernel *k)
 
 static struct snapshot_bpf *open_snapshot(const struct kernel *k)
 {
-	LIBBPF_OPTS(bpf_object_open_opts, opts, .btf_custom_path = k->types);
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .btf_custom_path = types_path(k));
 	struct snapshot_bpf *snap = calloc(1, sizeof(*snap));
 	struct bpf_object_skeleton *s;
 
@@ -351,8 +369,11 @@ fail:
 
 static int write_types(const struct tracer *t, const struct kernel *k)
 {
-	const struct btf *ours[] = { bpf_object__btf(t->skel->obj), bpf_object__btf(t->snap->obj) };
+	const struct btf *const ours[] = { bpf_object__btf(t->skel->obj),
+					   bpf_object__btf(t->snap->obj) };
 
+	if (k->types_fd < 0)
+		return 0;
 	return ktypes__write(k->types_fd, k->btf, ours, sizeof(ours) / sizeof(ours[0]));
 }
 

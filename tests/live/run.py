@@ -60,21 +60,6 @@ def one_line(text):
     return " ".join(str(text).split())[:600]
 
 
-# A race that is not understood yet is to be seen in the log, but is not to stop what has nothing to do
-# with it. More of them in one run is no chance.
-SECOND_TRIES = 2
-
-
-def with_second_try(number, name, function, again):
-    """Run one test; again: who failed before, which is told at the end."""
-    verdict = run_one(number, name, function)
-    if verdict == "not" and len(again) < SECOND_TRIES:
-        verdict = run_one(number, name + " (second try)", getattr(function, "alone", function))
-        if verdict == "ok":
-            again.append(name)
-    return verdict
-
-
 def run_one(number, name, function):
     """Run one test, print its line, return ok, not or skip."""
     context = lib.Context()
@@ -122,10 +107,7 @@ def main():
     for _, function in tests:
         if hasattr(function, "select"):  # one of several that share a trace
             function.select()
-    again = []
-    verdicts = [with_second_try(i, *t, again) for i, t in enumerate(tests, 1)]
-    if again:
-        print("passed at the second try only: " + ", ".join(again))
+    verdicts = [run_one(i, *t) for i, t in enumerate(tests, 1)]
     print("%d passed, %d failed, %d skipped" % tuple(
         verdicts.count(v) for v in ("ok", "not", "skip")))
     return 1 if "not" in verdicts else 0
