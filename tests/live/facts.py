@@ -65,6 +65,7 @@ class Batch:
         self.left = 0
         self.context = self.graph = self.problem = None
         self.unsound = None  # what is wrong with the graph as a whole, told by one of them
+        self.lossy = False
 
     def add(self, name, params):
         self.commands.append([name] + params.split())
@@ -94,6 +95,7 @@ class Batch:
             self.graph.check_sane(child.pid)
         except Failure as e:
             self.unsound = e
+            self.lossy = isinstance(e, lib.Lost)
 
     def run(self, index):
         try:
@@ -122,7 +124,10 @@ class Batch:
         check_equal(status, 0, "exit status of the workload (%s)" % said)
         with open(t.path("facts%d" % index), "rb") as f:
             facts = json.loads(f.read())
-        compare(self.graph.part_of(facts["processes"][0]["pid"]), facts)
+        try:
+            compare(self.graph.part_of(facts["processes"][0]["pid"]), facts)
+        except Failure as e:
+            raise lib.Lost(str(e)) if self.lossy else e
 
 
 BATCHES = {}  # by options: the one that is being filled
