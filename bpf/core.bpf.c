@@ -212,8 +212,7 @@ int edge_failed(__u32 edge, __s64 ret)
 	for (int i = 0; i < EDGE_ERRS; i++) {
 		if (!e->err_no[i])
 			e->err_no[i] = no;
-		/* Not ==, after which the verifier would look at the rest once more for each number. */
-		if (!(e->err_no[i] ^ no)) {
+		if (e->err_no[i] == no) {
 			e->errs[i]++;
 			return 0;
 		}
@@ -252,7 +251,7 @@ int op_record(__u64 where, __s64 ret, __u64 blocked_ns)
 	}
 	head_of(&r->h, REC_OP, sizeof(*r));
 	r->proc = ts->proc_id;
-	r->tid = tid_here(task) ?: (__u32)task->pid;
+	r->tid = tid_here(task);
 	r->chan = where >> 32;
 	r->role = (__u32)where;
 	r->ret = ret;

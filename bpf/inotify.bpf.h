@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * inotify, only with -m file: a channel from who writes to watched files to who reads the events. Part
- * of mem.bpf.c.
+ * of stored.bpf.c.
  *
  * The kernel does not say of an event whose it is. Of a write the marks on the file and on its
  * directory tell who is watching; what is read next from there of modifications is of that writer, or

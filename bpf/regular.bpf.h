@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Regular files, only with -m file: whose bytes are read. Part of mem.bpf.c.
+ * Regular files, only with -m file: whose bytes are read. Part of stored.bpf.c.
  *
  * As long as one process alone writes a file, all in it is its, but what was there before. From the
  * second writer on it is kept page by page, and of pages that several have written, part by part. A
