@@ -16,6 +16,15 @@ static void *map(struct ring *r, size_t size, off_t what)
 	return at;
 }
 
+uint32_t ring__setup_of_mode(void)
+{
+	if (arg_is("mode", "sqpoll"))
+		return IORING_SETUP_SQPOLL;
+	if (arg_is("mode", "defer"))
+		return IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
+	return 0;
+}
+
 void ring__open(struct ring *r, uint32_t setup)
 {
 	struct io_uring_params p = { .flags = setup, .sq_thread_idle = 50 };

@@ -41,6 +41,7 @@ struct done {
 };
 
 /* Skips the workload where io_uring or one of the flags is refused. The ring is closed at exit. */
+uint32_t ring__setup_of_mode(void); /* as parameter "mode" asks for it: IORING_SETUP_* */
 void ring__open(struct ring *r, uint32_t setup);
 void ring__close(struct ring *r);
 /* A request on fd e, or on registered file number fixed; to be changed before ring__submit(). */

@@ -47,15 +47,6 @@ static void need_nowait_pipes(void)
 		skip("Linux %u.%u has no pipes for io_uring's workers", major, minor);
 }
 
-static uint32_t setup_of_mode(void)
-{
-	if (arg_is("mode", "sqpoll"))
-		return IORING_SETUP_SQPOLL;
-	if (arg_is("mode", "defer"))
-		return IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
-	return 0;
-}
-
 static void maker__open(struct maker *m, const struct end *e, enum role role, size_t chunk)
 {
 	*m = (struct maker){ .end = *e, .role = role, .chunk = chunk };
@@ -63,7 +54,7 @@ static void maker__open(struct maker *m, const struct end *e, enum role role, si
 	m->vec = arg_is("op", "vec");
 	m->registered = arg_is("op", "registered");
 	m->buf = xmalloc(chunk * RING_MAX);
-	ring__open(&m->ring, setup_of_mode());
+	ring__open(&m->ring, ring__setup_of_mode());
 	if (arg_is("mode", "async"))
 		m->flags |= IOSQE_ASYNC;
 	if (m->fixed) {
@@ -382,7 +373,7 @@ static void ring_record_writer(void *arg)
 	struct ring r;
 
 	end__close(&s->p[0]);
-	ring__open(&r, setup_of_mode());
+	ring__open(&r, ring__setup_of_mode());
 	for (uint32_t i = 0; i < records; i++) {
 		struct io_uring_sqe *sqe;
 

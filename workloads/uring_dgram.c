@@ -66,15 +66,6 @@ static int sender_socket(const struct job *job)
 	return fd;
 }
 
-static uint32_t setup_of_mode(void)
-{
-	if (arg_is("mode", "sqpoll"))
-		return IORING_SETUP_SQPOLL;
-	if (arg_is("mode", "defer"))
-		return IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
-	return 0;
-}
-
 static void letter__put(struct letter *l, struct ring *r, void *buf, size_t len)
 {
 	struct io_uring_sqe *sqe;
@@ -118,7 +109,7 @@ static void sender(void *arg)
 
 	for (uint32_t i = 0; i < job->boxes; i++)
 		end__close(&job->box[i].in);
-	ring__open(&ring, setup_of_mode());
+	ring__open(&ring, ring__setup_of_mode());
 	fd = sender_socket(job);
 	pattern__fill(buf, size, SEED, job->index);
 	for (uint64_t n = 0; n < arg_num("count"); n++) {

@@ -50,15 +50,6 @@ static void job__make(struct job *job)
 	addr__v4(&job->to, "127.0.0.1", addr__port(&a));
 }
 
-static uint32_t setup_of_mode(void)
-{
-	if (arg_is("mode", "sqpoll"))
-		return IORING_SETUP_SQPOLL;
-	if (arg_is("mode", "defer"))
-		return IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
-	return 0;
-}
-
 static void ring_connect(struct maker *m, const union addr *to)
 {
 	struct io_uring_sqe *sqe;
@@ -86,7 +77,7 @@ static void maker__open(struct maker *m, struct job *job, bool client)
 {
 	*m = (struct maker){ .l = job->l[!client], .fixed = arg_is("files", "fixed") };
 	m->stream = arg_is("over", "stream") || arg_is("over", "tcp");
-	ring__open(&m->ring, setup_of_mode());
+	ring__open(&m->ring, ring__setup_of_mode());
 	if (job->listener < 0)
 		link__close(&job->l[client]);
 	else if (client)
