@@ -41,6 +41,15 @@ static __always_inline __u64 sock_ino(__u64 sk)
 		    i_ino);
 }
 
+#define SPREAD 0x9e3779b97f4a7c15 /* times a number, so that its lowest bits change all of it */
+
+static __always_inline __u64 sock_peer6_ident(__u64 sk)
+{
+	__u64 at = sk + bpf_core_field_offset(struct sock_common, skc_v6_daddr);
+
+	return addr_at(at) * SPREAD ^ addr_at(at + 8);
+}
+
 /*
  * Something that changes when the socket gets another peer. A mailbox that is closed stays what it is as
  * long as somebody is connected to it: what was sent may be told of only then.
@@ -56,9 +65,10 @@ static __always_inline __u64 sock_peer_ident(__u64 sk)
 		if (!peer || sock_type(sk) != SOCK_DGRAM)
 			return peer;
 		return peer ^ PEEK_ADDR(struct unix_sock, peer, addr) << 1;
-	case AF_INET:
 	case AF_INET6:
-		return (__u64)FIELD(common, skc_portpair) ^ FIELD(common, skc_addrpair);
+		return sock_peer6_ident(sk) ^ FIELD(common, skc_portpair) * SPREAD;
+	case AF_INET:
+		return FIELD(common, skc_addrpair) ^ FIELD(common, skc_portpair) * SPREAD;
 	default:
 		return 0;
 	}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""TCP connections: every workload against its facts."""
+"""TCP connections: every workload against its facts, and many through one descriptor."""
 from facts import register
+from lib import PYTHON, check_equal, test
 
 VARIANTS = {
     "tcp-echo": ["", "how=mmsg", "how=send family=v6", "how=msg family=mapped", "how=iov family=dual",
@@ -28,3 +29,46 @@ VARIANTS = {
 }
 
 register("tcp-", VARIANTS)
+
+# One connection after another, on one processor: the sockets' numbers count up by two, and of the
+# clients' ports only the upper byte, as fast, so that both together must not be the same again.
+ONE_AFTER_ANOTHER = """
+import os, socket
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+server = socket.socket()
+server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+server.bind(("127.0.0.1", 0))
+server.listen(1)
+done = 0
+if not os.fork():
+    for i in range(100):
+        with server.accept()[0] as conn:
+            conn.sendall(conn.recv(100))
+    os._exit(0)
+for port in range(16384 + 99, 61000, 256):
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            client.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        client.connect(server.getsockname())
+        done += 1
+        client.sendall(b"x" * done)
+        client.recv(100)
+    if done == 100:
+        break
+print(done)
+os.wait()
+"""
+
+
+@test("connections one after another through the same descriptor")
+def one_after_another(t):
+    graph = t.trace([PYTHON, "-c", ONE_AFTER_ANOTHER])
+    flows = {}
+    for flow in graph.flows:
+        if graph.chans[flow["channel"]]["mechanism"] == "tcp":
+            check_equal(flow["certainty"], "exact", "certainty")
+            flows.setdefault(flow["channel"], []).append(flow["bytes"])
+    check_equal(sorted(flows.values()), [[n, n] for n in range(1, 101)], "bytes either way of each")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """UDP, multicast and broadcast: every workload against its facts."""
 from facts import register
+from lib import PYTHON, check_equal, need, test
 
 VARIANTS = {
     "udp-echo": ["", "connected=1 family=v6 how=rw", "how=msg family=mapped",
@@ -20,3 +21,28 @@ VARIANTS = {
 }
 
 register("udp-", VARIANTS)
+
+RECONNECTED = """
+import socket, subprocess
+subprocess.run("ip link set lo up; ip addr add fd00::1/128 dev lo nodad", shell=True, check=True)
+boxes = [socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) for _ in range(2)]
+boxes[0].bind(("::1", 7301))
+boxes[1].bind(("fd00::1", 7301))
+sender = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+sender.bind(("::", 7302))
+for round in range(3):
+    for size, box in enumerate(boxes, 1):
+        sender.connect(box.getsockname())
+        sender.send(b"x" * size)
+        box.recv(10)
+"""
+
+
+@test("a socket that is connected in turn to two addresses of the same port")
+def reconnected(t):
+    need("ip", "unshare")
+    graph = t.trace(["unshare", "-n", PYTHON, "-c", RECONNECTED])
+    for role in ("write", "read"):
+        moved = {graph.chans[e["channel"]]["name"]: e["bytes"] for e in graph.used_edges()
+                 if e["role"] == role and graph.chans[e["channel"]]["mechanism"] == "udp"}
+        check_equal(moved, {"[::1]:7301": 3, "[fd00::1]:7301": 6}, role + " of each address")
