@@ -15,6 +15,7 @@
 #include "quiet.h"
 #include "sampled.h"
 #include "table.h"
+#include "traffic.h"
 #include "util.h"
 #include "words.h"
 
@@ -66,18 +67,6 @@ static const struct column proc_columns[] = {
 
 #define NEW_TABLE(columns) table__new(columns, ARRAY_SIZE(columns))
 
-enum side { GIVES, TAKES, SIDES };
-
-/* What went through a channel, and who could have used it. */
-struct traffic {
-	uint64_t bytes[SIDES], pages[SIDES], events[SIDES];
-	size_t users[SIDES];
-	const struct gproc *first[SIDES], *last[SIDES];
-	uint64_t locks, lock_waits, attached;
-	size_t nr_flows;
-	bool used;
-};
-
 struct priv {
 	struct traffic *traffic; /* by channel */
 	const struct gedge **edges; /* sorted by process, channel, role */
@@ -116,6 +105,13 @@ static int compare_edges(const void *a, const void *b)
 	return order ? order : (int)x->role - (int)y->role;
 }
 
+static void sort_edges(struct priv *p, const struct graph *g)
+{
+	for (size_t i = 0; i < g->nr_edges; i++)
+		p->edges[i] = g->edges[i];
+	qsort(p->edges, g->nr_edges, sizeof(*p->edges), compare_edges);
+}
+
 static int compare_sizes(const void *a, const void *b)
 {
 	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -139,46 +135,6 @@ static int find_threshold(struct priv *p, const struct graph *g)
 	p->shown_above = sizes[MOST_FLOWS];
 	free(sizes);
 	return 0;
-}
-
-/* Edges come process by process. */
-static void add_traffic(struct traffic *t, const struct gedge *e)
-{
-	const enum side side = e->role % SIDES;
-
-	t->used |= !e->holder;
-	if (e->role == ROLE_LOCK) {
-		t->locks += e->ops;
-		t->lock_waits += e->blocked_ops;
-	}
-	if (e->role == ROLE_ATTACH)
-		t->attached += e->ops;
-	if (e->role >= ROLE_ATTACH)
-		return;
-	t->bytes[side] += e->bytes;
-	t->pages[side] += e->pages;
-	t->events[side] += e->ops;
-	if (t->last[side] == e->proc)
-		return;
-	if (!t->users[side]++)
-		t->first[side] = e->proc;
-	t->last[side] = e->proc;
-}
-
-static void count_traffic(struct priv *p, const struct graph *g)
-{
-	for (size_t i = 0; i < g->nr_edges; i++) {
-		const struct gedge *e = p->edges[i] = g->edges[i];
-
-		add_traffic(&p->traffic[e->chan->index], e);
-	}
-	for (size_t i = 0; i < g->nr_flows; i++) {
-		const struct gflow *f = g->flows[i];
-
-		p->traffic[f->chan->index].nr_flows++;
-		p->bytes += f->bytes;
-	}
-	qsort(p->edges, g->nr_edges, sizeof(*p->edges), compare_edges);
 }
 
 static void find_terminal(struct priv *p, FILE *f)
@@ -276,7 +232,10 @@ static int begin(struct out *o)
 	    !p->procs || !p->sampled)
 		return -ENOMEM;
 	find_terminal(p, o->f);
-	count_traffic(p, g);
+	traffic__count(p->traffic, g);
+	sort_edges(p, g);
+	for (size_t i = 0; i < g->nr_flows; i++)
+		p->bytes += g->flows[i]->bytes;
 	err = find_threshold(p, g);
 	if (!err)
 		put_header(o);
@@ -328,17 +287,6 @@ static int put_proc(struct out *o, const struct gproc *proc)
 	return 0;
 }
 
-static int add_label(struct table *t, const char *before, const struct gproc *proc)
-{
-	char *label = proc__label(proc);
-
-	if (!label)
-		return -ENOMEM;
-	table__addf(t, "%s%s", before, label);
-	free(label);
-	return 0;
-}
-
 static void add_chan(struct table *t, const struct gchan *c)
 {
 	const char *name = c->name ? c->name : "";
@@ -347,55 +295,6 @@ static void add_chan(struct table *t, const struct gchan *c)
 		table__addf(t, "%s x%" PRIu64, name, c->count);
 	else
 		table__add(t, name);
-}
-
-static int add_users(struct table *t, const struct traffic *traffic, enum side side)
-{
-	char *label;
-
-	if (!traffic->users[side]) {
-		table__add(t, "nobody");
-		return 0;
-	}
-	if (traffic->users[side] == 1)
-		return add_label(t, "", traffic->first[side]);
-	label = proc__label(traffic->first[side]);
-	if (!label)
-		return -ENOMEM;
-	table__addf(t, "%s +%zu", label, traffic->users[side] - 1);
-	free(label);
-	return 0;
-}
-
-/* Why nothing went through it. */
-static void add_why(struct table *to, const struct gchan *c, const struct traffic *t)
-{
-	const struct mech_desc *m = mech__get(c->row.key.mech);
-	char n[HUMAN_LEN], taken[HUMAN_LEN], amount[AMOUNT_LEN];
-
-	if (t->bytes[TAKES])
-		table__addf(to, "%s written, %s read: who was at the other end is not known",
-			    human__exact(n, t->bytes[GIVES]), human__exact(taken, t->bytes[TAKES]));
-	else if (t->bytes[GIVES] || t->pages[GIVES])
-		table__addf(to, "%s written, none read",
-			    amount__text(amount, c, t->bytes[GIVES], t->pages[GIVES]));
-	else if (c->row.found_bytes)
-		table__addf(to, "%s lay in it all the time", human__exact(n, c->row.found_bytes));
-	else if (m->measured == IN_OPS && m->is_signal && t->events[GIVES])
-		table__addf(to, "%s sent, none taken", human__count(n, t->events[GIVES]));
-	else if (m->measured == IN_OPS && t->events[GIVES] && !t->events[TAKES])
-		table__add(to, "nobody waited");
-	else if (t->lock_waits)
-		table__addf(to, "calls to lock: %s, %s waited", human__count(n, t->locks),
-			    human__count(taken, t->lock_waits));
-	else if (t->locks)
-		table__addf(to, "calls to lock: %s, nobody waited", human__count(n, t->locks));
-	else if (t->attached)
-		table__addf(to, "times mapped: %s, no touch seen", human__count(n, t->attached));
-	else if (t->used)
-		table__add(to, "nothing came");
-	else
-		table__add(to, "never used");
 }
 
 static int put_chan(struct out *o, const struct gchan *c)
@@ -409,10 +308,10 @@ static int put_chan(struct out *o, const struct gchan *c)
 	p->nr_idle++;
 	table__add(p->idle, mech__get(c->row.key.mech)->name);
 	add_chan(p->idle, c);
-	err = add_users(p->idle, t, GIVES);
+	err = traffic__users(p->idle, t, GIVES);
 	if (!err)
-		err = add_users(p->idle, t, TAKES);
-	add_why(p->idle, c, t);
+		err = traffic__users(p->idle, t, TAKES);
+	traffic__why(p->idle, c, t);
 	return err;
 }
 
@@ -428,7 +327,7 @@ static int put_edge(struct out *o, const struct gedge *e)
 		p->nr_errors++;
 		table__add(p->errors, human__count(n, e->errors[i]));
 		table__add(p->errors, error__name(i, number));
-		err = add_label(p->errors, "", e->proc);
+		err = proc__add_label(p->errors, "", e->proc);
 		table__add(p->errors, role__doing(e->role));
 		add_chan(p->errors, e->chan);
 	}
@@ -476,9 +375,9 @@ static int add_passed(struct priv *p, const struct gflow *f)
 	if (!what)
 		return -ENOMEM;
 	p->nr_passed++;
-	err = add_label(p->passed, "", f->from);
+	err = proc__add_label(p->passed, "", f->from);
 	if (!err)
-		err = add_label(p->passed, "-> ", f->to);
+		err = proc__add_label(p->passed, "-> ", f->to);
 	add_chan(p->passed, f->chan);
 	table__add(p->passed, human__count(n, times));
 	if (f->shared_fds)
@@ -504,9 +403,9 @@ static int put_flow(struct out *o, const struct gflow *f)
 		return 0;
 	}
 	p->nr_flows++;
-	err = add_label(p->flows, "", f->from);
+	err = proc__add_label(p->flows, "", f->from);
 	if (!err)
-		err = add_label(p->flows, "-> ", f->to);
+		err = proc__add_label(p->flows, "-> ", f->to);
 	table__add(p->flows, mech__get(f->chan->row.key.mech)->name);
 	add_chan(p->flows, f->chan);
 	table__add(p->flows, amount__text(amount, f->chan, f->bytes, f->pages));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "sampled.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "human.h"
@@ -25,13 +26,10 @@ static const char *doing(const struct gedge *e)
 
 static int add(struct table *t, const struct gedge *e)
 {
-	char *label = proc__label(e->proc);
 	char n[HUMAN_LEN];
 
-	if (!label)
-		return -1;
-	table__add(t, label);
-	free(label);
+	if (proc__add_label(t, "", e->proc))
+		return -ENOMEM;
 	table__add(t, doing(e));
 	table__add(t, mech__get(e->chan->row.key.mech)->name);
 	table__add(t, e->chan->name ? e->chan->name : "");

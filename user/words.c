@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <inttypes.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -189,6 +190,17 @@ char *proc__label(const struct gproc *p)
 	else
 		n = asprintf(&s, "%.*s", len, name);
 	return n < 0 ? NULL : s;
+}
+
+int proc__add_label(struct table *t, const char *before, const struct gproc *p)
+{
+	char *label = proc__label(p);
+
+	if (!label)
+		return -ENOMEM;
+	table__addf(t, "%s%s", before, label);
+	free(label);
+	return 0;
 }
 
 char *meta__command(const struct gmeta *m)

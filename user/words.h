@@ -8,6 +8,7 @@
 #include "../bpf/record.h"
 #include "graph.h"
 #include "human.h"
+#include "table.h"
 
 struct loss_desc {
 	const char *key; /* in JSON */
@@ -32,14 +33,17 @@ const char *certainty__name(enum certainty certainty);
 /* "EAGAIN"; "other" for 0, what the table of errors has no room for. A number if it has no name. */
 const char *error__name(int err, char buf[16]);
 
-/* "sh[12]"; the caller frees it, NULL: no memory. Not yet made visible. */
 /*
  * What servers call their processes, "postgres: checkpointer": the beginning of *title, without what
  * is of one process only. 0: it has no such title.
  */
 size_t proc__calling(const struct gproc *p, const char **title);
 
+/* "sh[12]"; the caller frees it, NULL: no memory. Not yet made visible. */
 char *proc__label(const struct gproc *p);
+
+/* The same as the next cell of a table, after that text. 0 or -ENOMEM. */
+int proc__add_label(struct table *t, const char *before, const struct gproc *p);
 
 /* The command, or what was traced instead of one; the caller frees it. */
 char *meta__command(const struct gmeta *m);
