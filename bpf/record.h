@@ -264,6 +264,7 @@ struct flow_val {
 	__u64 ops; /* reads that got something of it */
 	__u64 bytes;
 	__u64 pages; /* of shared memory, that one wrote to and the other read then */
+	__u64 blocked_ns; /* that the other slept, of events: until this one let it go on */
 };
 
 /*

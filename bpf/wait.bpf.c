@@ -216,6 +216,18 @@ int sync_sleeps(__u32 kind)
 	return 0;
 }
 
+static __noinline int waited_for(__u32 chan, __u32 from, __u32 to, __u64 slept)
+{
+	struct flow_key key = { .chan = chan, .from = from, .to = to };
+	struct flow_val *v;
+
+	flow_add(chan, from, to, 0);
+	v = bpf_map_lookup_elem(&flows, &key);
+	if (v)
+		__sync_fetch_and_add(&v->blocked_ns, slept);
+	return 0;
+}
+
 /* A call that waited has ended well: who let it go on? */
 static __always_inline void sync_flow(struct task_state *ts, struct act *a, long ret)
 {
@@ -227,7 +239,7 @@ static __always_inline void sync_flow(struct task_state *ts, struct act *a, long
 	if (ts->waker == PROC_SHARED)
 		e->woken++;
 	else
-		flow_add(c->id, ts->waker, ts->proc_id, 0);
+		waited_for(c->id, ts->waker, ts->proc_id, ts->slept[0]);
 }
 
 /* --- System V semaphores --- */

@@ -60,6 +60,7 @@ int flow_add(struct graph *g, struct chan *c, const struct gflow *add)
 	f->f.ops += add->ops;
 	f->f.bytes += add->bytes;
 	f->f.pages += add->pages;
+	f->f.blocked_ns += add->blocked_ns;
 	f->f.shared_bytes += add->shared_bytes;
 	f->f.shared_fds += add->shared_fds;
 	if (passes_merge(&f->f.passes, &add->passes))

@@ -59,6 +59,7 @@ int flow_resolve_rows(struct graph *g, struct chan *c)
 			.ops = r->ops,
 			.bytes = r->bytes,
 			.pages = r->pages,
+			.blocked_ns = r->blocked_ns,
 			.certainty = certainty,
 		};
 

@@ -83,6 +83,7 @@ struct gflow {
 	struct gchan *chan;
 	uint64_t ops, bytes, shared_bytes;
 	uint64_t pages; /* of memory: at least so many, that from wrote to before to read them */
+	uint64_t blocked_ns; /* of events: how long to slept, until from let it go on */
 	struct gpasses passes; /* descriptors that went with it */
 	uint64_t shared_fds; /* at most that many more, which several had passed */
 	enum certainty certainty;

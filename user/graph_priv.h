@@ -59,7 +59,7 @@ struct ledger_row {
 	struct proc *from; /* NULL: a special one */
 	struct proc *to;
 	struct chan *chan;
-	uint64_t ops, bytes, pages;
+	uint64_t ops, bytes, pages, blocked_ns;
 	struct list by_chan, by_from, by_to;
 };
 

@@ -70,6 +70,7 @@ int ledger_add(struct graph *g, const struct flow_key *key, const struct flow_va
 	r->ops += val->ops;
 	r->bytes += val->bytes;
 	r->pages += val->pages;
+	r->blocked_ns += val->blocked_ns;
 	return 0;
 }
 
@@ -92,6 +93,7 @@ static int move(struct graph *g, struct ledger_row *r, uint32_t from_key, struct
 	into->ops += r->ops;
 	into->bytes += r->bytes;
 	into->pages += r->pages;
+	into->blocked_ns += r->blocked_ns;
 	ledger_free_row(g, r);
 	return 0;
 }

@@ -431,6 +431,8 @@ static int put_flow(struct out *o, const struct gflow *f)
 	json__put_u64(j, "bytes", f->bytes);
 	if (mech__get(f->chan->row.key.mech)->measured == IN_PAGES)
 		json__put_u64(j, "pages", f->pages);
+	if (f->blocked_ns)
+		json__put_u64(j, "blocked_ns", f->blocked_ns);
 	json__put_string(j, "certainty", certainty__name(f->certainty));
 	json__put_u64(j, "shared_bytes", f->shared_bytes);
 	if (f->passes.nr || f->passes.others || f->shared_fds) {

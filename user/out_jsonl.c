@@ -152,6 +152,8 @@ static void put_flow(struct json *j, const struct rec_flow *r)
 	put_party(j, "to", r->key.to);
 	json__put_u64(j, "ops", r->val.ops);
 	json__put_u64(j, "bytes", r->val.bytes);
+	if (r->val.blocked_ns)
+		json__put_u64(j, "blocked_ns", r->val.blocked_ns);
 }
 
 static void put_lost(struct json *j, const struct rec_lost *r)

@@ -334,32 +334,46 @@ static int put_edge(struct out *o, const struct gedge *e)
 	return err;
 }
 
+struct waited {
+	uint64_t ops, ns, now;
+};
+
 /* How long the process waited in that channel, giving (side 0) or taking (1). */
-static void add_waited(struct priv *p, const struct graph *g, const struct gproc *proc,
-		       const struct gchan *c, unsigned int side)
+static struct waited find_waited(const struct priv *p, const struct graph *g,
+				 const struct gproc *proc, const struct gchan *c, unsigned int side)
 {
 	const struct gedge key = { .proc = (struct gproc *)proc, .chan = (struct gchan *)c };
 	const struct gedge *const at = &key;
 	const struct gedge **end = p->edges + g->nr_edges;
 	const struct gedge **found =
 		bsearch(&at, p->edges, g->nr_edges, sizeof(*p->edges), compare_ends);
-	uint64_t ops = 0, ns = 0, now = 0;
-	char time[HUMAN_LEN], n[HUMAN_LEN];
+	struct waited w = {};
 
 	while (found && found > p->edges && !compare_ends(&at, found - 1))
 		found--;
 	for (; found && found < end && !compare_ends(&at, found); found++) {
 		if ((*found)->role % 2 != side)
 			continue;
-		ops += (*found)->blocked_ops;
-		ns += (*found)->blocked_ns;
-		now += (*found)->blocked_now;
+		w.ops += (*found)->blocked_ops;
+		w.ns += (*found)->blocked_ns;
+		w.now += (*found)->blocked_now;
 	}
-	if (!ops && !now)
-		table__add(p->flows, "-");
+	return w;
+}
+
+/* for_this: of the whole time, what is known to be for the one at the other end; 0: not known. */
+static void add_waited(struct table *t, const struct waited *w, uint64_t for_this)
+{
+	char time[HUMAN_LEN], n[HUMAN_LEN];
+	const char *still = w->now ? ", still" : "";
+
+	if (for_this)
+		table__addf(t, "%s%s", human__time(time, for_this), still);
+	else if (w->ops || w->now)
+		table__addf(t, "%s in %s%s", human__time(time, w->ns), human__count(n, w->ops),
+			    still);
 	else
-		table__addf(p->flows, "%s in %s%s", human__time(time, ns), human__count(n, ops),
-			    now ? ", still" : "");
+		table__add(t, "-");
 }
 
 /* Who got which descriptors from whom. */
@@ -393,6 +407,7 @@ static int put_flow(struct out *o, const struct gflow *f)
 {
 	struct priv *p = o->priv;
 	char n[HUMAN_LEN], amount[AMOUNT_LEN];
+	struct waited waited;
 	int err = add_passed(p, f);
 
 	if (err)
@@ -410,8 +425,10 @@ static int put_flow(struct out *o, const struct gflow *f)
 	add_chan(p->flows, f->chan);
 	table__add(p->flows, amount__text(amount, f->chan, f->bytes, f->pages));
 	table__add(p->flows, human__count(n, f->ops));
-	add_waited(p, o->g, f->from, f->chan, 0);
-	add_waited(p, o->g, f->to, f->chan, 1);
+	waited = find_waited(p, o->g, f->from, f->chan, 0);
+	add_waited(p->flows, &waited, 0);
+	waited = find_waited(p, o->g, f->to, f->chan, 1);
+	add_waited(p->flows, &waited, f->blocked_ns);
 	if (p->uncertain && f->shared_bytes)
 		table__addf(p->flows, "%s, up to %s more", certainty__name(f->certainty),
 			    human__exact(n, f->shared_bytes));

@@ -38,6 +38,7 @@ static const __u16 first_len[] = {
 	[REC_PROC] = offsetof(struct rec_proc, row.title),
 	[REC_CHAN] = offsetof(struct rec_chan, row.ends),
 	[REC_LOST] = offsetof(struct rec_lost, causes[LOSS_STRAY + 1]),
+	[REC_FLOW] = offsetof(struct rec_flow, val.blocked_ns),
 };
 
 static size_t shortest(unsigned int type)

@@ -138,6 +138,7 @@ static const struct field flow_fields[] = {
 	NUM("ops", rec_flow, val.ops),
 	NUM("bytes", rec_flow, val.bytes),
 	NUM("pages", rec_flow, val.pages),
+	NUM("blocked-ns", rec_flow, val.blocked_ns),
 	NUM("end", rec_flow, key.end),
 	{ 0 },
 };

@@ -405,6 +405,7 @@ static int put_flow(struct ctx *x, const struct gflow *one)
 		f->ops += one->ops;
 		f->bytes += one->bytes;
 		f->pages += one->pages;
+		f->blocked_ns += one->blocked_ns;
 		f->shared_bytes += one->shared_bytes;
 		f->shared_fds += one->shared_fds;
 		f->passes.others += passes__total(&one->passes);

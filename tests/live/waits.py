@@ -107,3 +107,52 @@ $s->remove();
     check_equal(ours["wait"][0], seen["wait"], "downs")
     check_equal(ours["wake"][0] - 1, seen["wake"], "ups, without the one SETALL")
     check_equal(seen["wait"], pick(200, 40), "downs that strace saw")
+
+
+# Somebody else holds it for so long, then another one for longer; says how long each wait took.
+HELD = """
+import fcntl, multiprocessing, os, sys, time
+lock = multiprocessing.Lock()
+def by_file():
+    f = open(sys.argv[2], "w")
+    return lambda: fcntl.flock(f, fcntl.LOCK_EX), f.close
+def by_semaphore():
+    return lock.acquire, lock.release
+ways = {"file": by_file, "futex": by_semaphore}
+for seconds in (0.2, 0.6):
+    here, there = os.pipe()
+    pid = os.fork()
+    take, give = ways[sys.argv[1]]()
+    if not pid:
+        take()
+        os.write(there, b"x")
+        time.sleep(seconds)
+        give()
+        os._exit(0)
+    os.read(here, 1)
+    began = time.monotonic_ns()
+    take()
+    print(pid, time.monotonic_ns() - began)
+    give()
+    os.wait()
+"""
+
+
+def held(mechanism):
+    def run(t):
+        graph = t.trace([PYTHON, "-c", HELD, mechanism, t.path("lock")], ["-m", mechanism])
+        took = [tuple(map(int, line.split())) for line in graph.tracer.stdout.splitlines()]
+        check_equal(len(took), 2, "waits")
+        flows = {graph.procs[f["from"]]["pid"]: f.get("blocked_ns", 0) for f in graph.flows
+                 if graph.chans[f["channel"]]["mechanism"] == mechanism}
+        for (pid, longest), least in zip(took, (0.15e9, 0.5e9)):
+            check(least <= flows.get(pid, 0) <= longest,
+                  "it waited %d ns for process %d, of the %d ns that it took" % (
+                      flows.get(pid, 0), pid, longest))
+        check_equal(sum(flows.values()), sum(e["blocked_ns"] for e in graph.edges),
+                    "time asleep, by whom it waited for")
+    return run
+
+
+test("how long for whom: a locked file")(held("file"))
+test("how long for whom: a semaphore in shared memory")(held("futex"))
