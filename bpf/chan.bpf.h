@@ -117,7 +117,10 @@ static __always_inline enum mech chan_key_of_any(__u64 file, __u32 role, struct 
 	return chan_key_of(file, role, key);
 }
 
-/* Where a file was opened last; rows of files have no messages, and so room for this. */
+/*
+ * Where a file was opened last; rows of files have no messages, and so room for this. Those of memory
+ * keep the name only, 0 if there is none that may change.
+ */
 #define file_inode(c) ((c)->truncated_bytes)
 #define file_dentry(c) ((c)->queued_ns)
 #define file_mount(c) ((c)->max_queued_ns)
@@ -175,6 +178,8 @@ static __always_inline void chan_fill_row(struct chan_row *c, struct chan_key *k
 	case MECH_MEMFD:
 	case MECH_MMAP:
 		named = mem_fill(c, file);
+		if (named)
+			file_dentry(c) = dentry_of(file);
 		break;
 	case MECH_TCP:
 		tcp_fill(c, sock_of(file));

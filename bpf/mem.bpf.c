@@ -188,6 +188,20 @@ static __always_inline __u32 page_writer(__u32 chan, __u64 page)
 	return writer ? *writer : 0;
 }
 
+/* sem_open() maps a file, gives it another name then, and takes away the first one. */
+static __noinline int mem_called(__u32 chan, __u64 file)
+{
+	struct chan_row *c = chan_at(chan);
+
+	if (!c || !file_dentry(c) || !dentry_is_gone(file_dentry(c)))
+		return 0;
+	chan_is_called(c, path_names(file + bpf_core_field_offset(struct file, f_path), c->name));
+	file_dentry(c) = dentry_still_there(dentry_of(file));
+	if (dentry_is_gone(file_dentry(c)))
+		file_dentry(c) = 0; /* it has none any more: that was the last one */
+	return 0;
+}
+
 /* --- faults --- */
 
 /* -EBUSY: it could not be seen what is there. 1: nothing that is shared. */
@@ -219,16 +233,16 @@ int mem_touched(__u64 addr, __u32 role)
 		lose(LOSS_PAGE, 1);
 		return 0;
 	}
-	chan = e->chan; /* its id, from here on */
-	if (is_first_touch(chan, ts->proc_id, l.page, role)) {
+	if (is_first_touch(e->chan, ts->proc_id, l.page, role)) {
+		mem_called(chan, l.file);
 		e->pages++;
 		e->last_ns = bpf_jiffies64();
-		from = page_writer(chan, l.page);
+		from = page_writer(e->chan, l.page);
 		if (role == ROLE_READ && from && from != ts->proc_id)
-			page_flow(chan, from, ts->proc_id, 0, 1);
+			page_flow(e->chan, from, ts->proc_id, 0, 1);
 	}
 	if (role == ROLE_WRITE)
-		page_written(chan, ts->proc_id, l.page);
+		page_written(e->chan, ts->proc_id, l.page);
 	return 0;
 }
 
@@ -419,8 +433,10 @@ static __noinline int mem_mapped(__u64 addr, __u32 counts, __u32 flags)
 	span_add(ts->proc, ts->proc_id, tgid, l.start, l.end);
 	chan = chan_of_scratch(KEY_CALL, l.file, ROLE_ATTACH, 0);
 	chan_mapped(chan, l.flags, flags);
-	if (counts)
-		attached(ts, chan, l.file, 0);
+	if (!counts)
+		return 0;
+	attached(ts, chan, l.file, 0);
+	mem_called(chan, l.file);
 	return 0;
 }
 

@@ -109,6 +109,8 @@ static void set_public_key(struct chan_row *c)
 {
 	memset(c->gone_bytes, 0, sizeof(c->gone_bytes));
 	memset(c->gone_pos, 0, sizeof(c->gone_pos));
+	if (MECHS_MEMORY >> c->key.mech & 1)
+		c->queued_ns = 0;
 	if (c->key.mech == MECH_FILE)
 		c->highwater = c->found_at[0] = c->found_at[1] = c->truncated_bytes = c->queued_ns =
 			c->max_queued_ns = 0;

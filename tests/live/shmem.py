@@ -2,7 +2,7 @@
 """Shared memory of all kinds: who attached it, who touched which pages, and what flowed by them."""
 import lib
 from facts import register, trace_workload
-from lib import Skip, read_text, test
+from lib import PYTHON, Skip, check_equal, read_text, test
 
 MEMORY = ["-m", "shm,posixshm,memfd,mmap"]
 
@@ -61,3 +61,27 @@ def advised(t):
         if lib.VM:
             with open(ADVICE, "w") as f:
                 f.write(was)
+
+
+NAMED_LATER = """
+import mmap, os
+first, last = ("/dev/shm/ipctrace-%s-%d" % (when, os.getpid()) for when in ("first", "last"))
+fd = os.open(first, os.O_RDWR | os.O_CREAT, 0o600)
+os.ftruncate(fd, 4096)
+memory = mmap.mmap(fd, 4096)
+os.link(first, last)
+os.unlink(first)
+memory[0] = 1
+if not os.fork():
+    os._exit(memory[0])
+os.wait()
+os.unlink(last)
+print(last)
+"""
+
+
+@test("memory that gets its name when it is mapped already, as sem_open() does it")
+def named_later(t):
+    graph = t.trace([PYTHON, "-c", NAMED_LATER])
+    names = [c["path"] for c in graph.chans.values() if c["mechanism"] == "posixshm"]
+    check_equal(names, [graph.tracer.stdout.strip()], "names of shared memory")
