@@ -218,6 +218,7 @@ static __always_inline __u64 mm_map_version(__u64 mm)
 	return 0;
 }
 
+#define EAGAIN 11
 #define O_NONBLOCK 04000
 #define S_IFMT 0170000
 #define S_IFIFO 0010000

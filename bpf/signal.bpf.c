@@ -23,7 +23,6 @@
 #define CLD_MAX 6
 #define SIG_DFL 0
 #define SIG_IGN 1
-#define EAGAIN 11
 
 #define BIT(sig) (1ULL << (sig))
 /* By default these have no effect: SIGCHLD, SIGCONT, SIGURG, SIGWINCH. */
@@ -64,6 +63,30 @@ struct {
 static const struct signal_queue empty_queue;
 
 /*
+ * The kernel holds a lock of the receiver's as it sends and delivers signals, but not any more when a
+ * call that has taken one returns. Locks cannot be in a map that forgets: they lie beside it.
+ */
+#define QUEUE_LOCKS 64 /* power of two */
+
+struct queue_lock {
+	struct bpf_spin_lock lock;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, QUEUE_LOCKS);
+	__type(key, __u32);
+	__type(value, struct queue_lock);
+} queue_locks SEC(".maps");
+
+static __always_inline struct queue_lock *lock_of(__u32 chan)
+{
+	__u32 i = chan % QUEUE_LOCKS;
+
+	return bpf_map_lookup_elem(&queue_locks, &i);
+}
+
+/*
  * Of the process that gets the signal. Its first thread may have ended long before the others: other is
  * the one that got its last signal.
  */
@@ -85,22 +108,16 @@ struct event {
 
 /* --- the queue --- */
 
-/* A signal of the old kind waits once; a queue of another one is as long as there is room. */
-static __noinline void push(const struct event *ev, __u32 chan_id)
+/*
+ * A signal of the old kind waits once, so that those before it are taken or thrown away; but who has
+ * taken one may not have come here yet. A queue of another kind is as long as there is room.
+ */
+static __always_inline void enqueue(struct signal_queue *q, const struct event *ev)
 {
-	struct queue_key key = { .chan = chan_id, .tid = ev->tid };
-	struct signal_queue *q = bpf_map_lookup_elem(&signal_queues, &key);
-	__u32 last, at;
+	__u32 last = (q->tail - 1) % QUEUE, at;
 
-	if (!q) {
-		bpf_map_update_elem(&signal_queues, &key, &empty_queue, BPF_NOEXIST);
-		q = bpf_map_lookup_elem(&signal_queues, &key);
-	}
-	if (!q)
-		return;
-	if (ev->sig < SIGRTMIN)
+	if (ev->sig < SIGRTMIN && q->tail - q->head >= QUEUE)
 		q->head = q->tail = 0;
-	last = (q->tail - 1) % QUEUE;
 	if (q->tail != q->head && q->at[last].from == ev->from_id &&
 	    q->at[last].token == ev->token) {
 		q->at[last].n++;
@@ -119,52 +136,106 @@ static __noinline void push(const struct event *ev, __u32 chan_id)
 	q->tail++;
 }
 
+static __noinline void push(const struct event *ev, __u32 chan_id)
+{
+	struct queue_key key = { .chan = chan_id, .tid = ev->tid };
+	struct signal_queue *q = bpf_map_lookup_elem(&signal_queues, &key);
+	struct queue_lock *l = lock_of(chan_id);
+
+	if (!q) {
+		bpf_map_update_elem(&signal_queues, &key, &empty_queue, BPF_NOEXIST);
+		q = bpf_map_lookup_elem(&signal_queues, &key);
+	}
+	if (!q || !l)
+		return;
+	bpf_spin_lock(&l->lock);
+	enqueue(q, ev);
+	bpf_spin_unlock(&l->lock);
+}
+
 struct search {
 	struct signal_queue *q;
+	struct queue_lock *l;
 	__u32 token, from;
+	__u32 old, end;
 };
 
 /* Those before it were thrown away by the kernel. */
-static long pop_step(__u32 i, struct search *s)
+static __always_inline long take_first(struct signal_queue *q, struct search *s)
 {
-	__u32 at = s->q->head % QUEUE;
+	__u32 at = q->head % QUEUE;
 
-	if (s->q->head == s->q->tail)
+	if (q->head == q->tail)
 		return 1;
-	if (s->token && s->q->at[at].token != s->token && s->q->at[at].from != PROC_SHARED) {
-		s->q->head++;
+	if (s->token && q->at[at].token != s->token && q->at[at].from != PROC_SHARED) {
+		q->head++;
 		return 0;
 	}
-	s->from = s->q->at[at].from;
-	if (!--s->q->at[at].n)
-		s->q->head++;
+	s->from = q->at[at].from;
+	if (!--q->at[at].n)
+		q->head++;
 	return 1;
 }
 
-/* Who sent what is taken now. token 0: any. */
-static __noinline __u32 pop(__u32 chan, __u32 tid, __u32 token)
+/* The newest of that origin: before it are those that others have taken or that were thrown away. */
+static __always_inline long take_last(struct signal_queue *q, struct search *s, __u32 i)
 {
+	__u32 nr = s->end - 1 - i, at = nr % QUEUE;
+
+	if (nr - q->head >= q->tail - q->head)
+		return q->head == q->tail;
+	if (!q->at[at].n || (s->token && q->at[at].token != s->token))
+		return 0;
+	s->from = q->at[at].from;
+	if (!--q->at[at].n && nr == q->tail - 1)
+		q->tail--;
+	return 1;
+}
+
+static long pop_step(__u32 i, struct search *s)
+{
+	struct queue_lock *l = s->l;
+	long done;
+
+	bpf_spin_lock(&l->lock);
+	done = s->old ? take_last(s->q, s, i) : take_first(s->q, s);
+	bpf_spin_unlock(&l->lock);
+	return done;
+}
+
+enum pop_how { POP_OLD = 1 /* a signal of the old kind */, POP_DELIVERS = 2 };
+
+/*
+ * Who sent what is taken now. token 0: any. An empty queue is given up only as the kernel delivers:
+ * then nobody can be putting something in.
+ */
+__u32 pop(__u32 chan, __u32 tid, __u32 token, __u32 how)
+{
+	struct search s = { .l = lock_of(chan), .token = token, .old = how & POP_OLD };
 	struct queue_key key = { .chan = chan, .tid = tid };
-	struct search s = { .token = token };
 
 	s.q = bpf_map_lookup_elem(&signal_queues, &key);
-	if (!s.q)
+	if (!s.q || !s.l)
 		return 0;
+	s.end = s.q->tail;
 	bpf_loop(QUEUE, pop_step, &s, 0);
-	if (s.q->head == s.q->tail)
+	if (how & POP_DELIVERS && s.q->head == s.q->tail)
 		bpf_map_delete_elem(&signal_queues, &key);
 	return s.from;
 }
 
 /* Before it was sent by somebody else, or before the trace. */
-static __always_inline __u32 sender_of(__u32 chan, __u32 sig, __u32 token)
+static __always_inline __u32 sender_of(__u32 chan, __u32 sig, __u32 token, __u32 delivers)
 {
-	__u32 tid = bpf_get_current_task_btf()->pid;
+	__u32 how = (sig < SIGRTMIN ? POP_OLD : 0) | (delivers ? POP_DELIVERS : 0);
+	__u32 tid = bpf_get_current_task_btf()->pid, from;
 
-	if (sig < SIGRTMIN)
-		token = 0;
 	/* A thread takes what is its own first. */
-	return pop(chan, tid, token) ?: pop(chan, 0, token) ?: PROC_OUTSIDE;
+	from = pop(chan, tid, token, how) ?: pop(chan, 0, token, how);
+	if (from || !(how & POP_OLD) || !token)
+		return from ?: PROC_OUTSIDE;
+	/* The kernel may say another origin to the receiver: but only one was waiting. */
+	return pop(chan, tid, 0, how) ?: pop(chan, 0, 0, how) ?: PROC_OUTSIDE;
 }
 
 /* --- sending --- */
@@ -324,8 +395,11 @@ int BPF_PROG(on_signal, int sig, struct kernel_siginfo *info, struct task_struct
 
 /* --- receiving --- */
 
-/* The current thread has taken it from its queue. */
-int signal_taken(__u32 sig, __u32 token, __u32 moot)
+/* How a signal is taken: by the kernel, to deliver it; it has no effect. */
+enum taken { TAKEN_TO_DELIVER = 1, TAKEN_MOOT = 2 };
+
+/* The current thread has taken it from its queue. how: enum taken. */
+int signal_taken(__u32 sig, __u32 token, __u32 how)
 {
 	struct edge_owner to = {};
 	struct edge_row *e;
@@ -340,8 +414,8 @@ int signal_taken(__u32 sig, __u32 token, __u32 moot)
 		lose_call(LOSS_NO_CHAN);
 		return 0;
 	}
-	from = sender_of(c->id, sig, token);
-	if (!moot) {
+	from = sender_of(c->id, sig, token, how & TAKEN_TO_DELIVER);
+	if (!(how & TAKEN_MOOT)) {
 		receive(chan, &to, from);
 		if (cfg.ops && state_of(bpf_get_current_task_btf()))
 			op_record((__u64)c->id << 32 | ROLE_RECEIVE_SIGNAL, 0, 0);
@@ -358,15 +432,16 @@ int BPF_PROG(on_deliver, int sig, struct kernel_siginfo *info, struct k_sigactio
 {
 	__u64 handler;
 	__s32 code;
+	bool moot;
 
 	/* The end of a thread whose process ends: not a signal that somebody sent. */
 	if ((__u64)info <= 1)
 		return 0;
 	handler = (__u64)BPF_CORE_READ(ka, sa.sa_handler);
 	code = BPF_CORE_READ(info, si_code);
+	moot = handler == SIG_IGN || (handler == SIG_DFL && sig < SIGRTMIN && BIT(sig & 63) & MOOT);
 	return signal_taken(sig, token_of(sig, code, BPF_CORE_READ(info, _sifields._kill._pid)),
-			    handler == SIG_IGN ||
-				    (handler == SIG_DFL && sig < SIGRTMIN && BIT(sig & 63) & MOOT));
+			    TAKEN_TO_DELIVER | (moot ? TAKEN_MOOT : 0));
 }
 
 /* How a siginfo_t begins, and what a signalfd gives. */

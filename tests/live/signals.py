@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Signals: every workload against its facts."""
 from facts import register
-from lib import check, check_equal, read_text, test, Graph
+from lib import PYTHON, Graph, check, check_equal, pick, read_text, test
 
 VARIANTS = {
     "signal-kill": ["", "how=tkill", "how=tgkill take=wait", "how=queue sig=rt", "how=tgqueue",
@@ -43,3 +43,57 @@ def not_drawn(t):
             text = read_text(path)
             check_equal(name in text, drawn, "%s is in %s" % (name, path[-4:]))
             check_equal("not shown: SIGCHLD" in text, not drawn, "is it said in " + path[-4:])
+
+# Taken by calls, while others are being sent.
+TAKEN_BY_CALLS = """
+import os, signal
+SIGNAL, COUNT = %s, %d
+signal.pthread_sigmask(signal.SIG_BLOCK, [SIGNAL, signal.SIGCHLD])
+me = os.getpid()
+def sender():
+    for _ in range(COUNT):
+        os.kill(me, SIGNAL)
+    os._exit(0)
+got = {}
+for _ in range(%d):
+    pid = os.fork()
+    if not pid:
+        sender()
+    got[pid] = 0
+running = set(got)
+while True:
+    info = signal.sigtimedwait([SIGNAL], 0)
+    if info:
+        got[info.si_pid] += 1
+    elif running:
+        pid = os.waitpid(-1, os.WNOHANG)[0]
+        running.discard(pid)
+    else:
+        break
+print(me, *("%%d:%%d" %% one for one in got.items()))
+"""
+
+
+def taken_by_calls(t, script):
+    out = t.path("graph.json")
+    child = t.tracer(["-m", "signal", "-o", out], [PYTHON, "-c", script])
+    child.wait(120)
+    me, *got = child.stdout.split()
+    want = {tuple(map(int, one.split(":"))) for one in got}
+    graph = Graph.load(out)
+    chans = {i for i, c in graph.chans.items()
+             if c["name"].endswith(" to " + me) and "CHLD" not in c["name"]}
+    flows = [f for f in graph.flows if f["channel"] in chans]
+    check_equal({f["certainty"] for f in flows}, {"exact"}, "certainty")
+    check_equal({(graph.procs[f["from"]]["pid"] if f["from"] in graph.procs else 0, f["ops"])
+                 for f in flows}, want, "signals of each sender")
+
+
+@test("one signal of several senders, taken by calls while others are sent")
+def one_of_several(t):
+    taken_by_calls(t, TAKEN_BY_CALLS % ("signal.SIGUSR1", pick(20000, 2000), 3))
+
+
+@test("many signals that wait in a queue, taken by calls while others are sent")
+def many_that_wait(t):
+    taken_by_calls(t, TAKEN_BY_CALLS % ("signal.SIGRTMIN + 1", pick(50000, 2000), 1))
