@@ -149,6 +149,9 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	if (!p)
 		return 0;
 	spans_forget(ts->proc);
+	/* The new map of memory may lie where one before it did, and have changed as often by now. */
+	for (int i = 0; i < SYNC_CACHE; i++)
+		ts->sync[i].chan = 0;
 	p->flags &= ~(PROC_COMPAT | PROC_INITIAL);
 	ts->flags &= ~TASK_COMPAT;
 	if (bprm->buf[4] == 1) { /* ELFCLASS32 */

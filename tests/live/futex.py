@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Futexes that processes share, and what the C library builds on them, against the facts."""
 from facts import register
+from lib import PYTHON, check_equal, test
 
 ONLY = ["-m", "futex"]  # the memory that they are in is a channel, too
 MEMORY = ["memory=" + kind for kind in ("anon", "zero", "file", "posixshm", "memfd", "shm")]
@@ -24,3 +25,32 @@ VARIANTS = {
 }
 
 register("futex-", VARIANTS, ONLY)
+
+# A program that executes itself has a new map of memory, which may lie where one before it did and
+# have changed as often.
+EXECUTES_ITSELF = """
+import ctypes, mmap, os, sys
+AT, WAKE, SYS_FUTEX, FIXED = 0x200000000000, 1, 202, 0x10
+round, path = int(sys.argv[1]), sys.argv[2]
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p] + [ctypes.c_long] * 5
+with open("%s/%d" % (path, round), "w+b") as f:
+    f.truncate(4096)
+    assert libc.mmap(AT, 4096, mmap.PROT_READ, mmap.MAP_SHARED | FIXED, f.fileno(), 0) == AT
+if round % 2:
+    for _ in range(round):
+        libc.syscall(SYS_FUTEX, ctypes.c_void_p(AT), WAKE, 1, None, None, 0)
+if round < 9:
+    os.execv(sys.executable, [sys.executable, sys.argv[0], str(round + 1), path])
+"""
+
+
+@test("words of programs that a process executes one after another")
+def executed_again(t):
+    script = t.write("self.py", EXECUTES_ITSELF)
+    graph = t.trace([PYTHON, script, "1", t.dir], ONLY)
+    woken = {graph.chans[e["channel"]]["name"]: e["ops"] for e in graph.edges_of(role="wake")}
+    check_equal({int(name.rpartition("/")[2].partition("+")[0]): n for name, n in woken.items()},
+                {n: n for n in (1, 3, 5, 7, 9)}, "calls on the word of each file")
