@@ -78,15 +78,21 @@ static __always_inline void vsock_fill(struct chan_row *c, __u64 sk)
 	*(__u64 *)c->ends[1].addr = (__u64)c->key.dev << 32 | c->key.gen;
 }
 
+/* 2: the same ports are another connection's by now. */
 static __always_inline __u32 vsock_end(struct chan_row *c, __u64 sk)
 {
+	__u64 ino = sock_ino(sk);
+	struct chan_end *me;
 	__u32 end;
 
 	if (!bpf_core_type_exists(struct vsock_sock))
 		return 0;
 	end = vsock_local(sk) > vsock_remote(sk);
-	if (!c->ends[end & 1].ino)
-		c->ends[end & 1].ino = sock_ino(sk);
+	me = &c->ends[end & 1];
+	if (me->ino && ino && me->ino != ino)
+		return 2;
+	if (!me->ino)
+		me->ino = ino;
 	return end;
 }
 

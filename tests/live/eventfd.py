@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """eventfd, terminals, netlink, vsock: workloads against their facts, and numbers used again."""
+import os
+
 from facts import register
-from lib import PYTHON, check_equal, test
+from lib import PYTHON, Skip, check_equal, test
 
 register("eventfd-", {
     "eventfd-count": ["", "writers=5 count=20", "kind=semaphore readers=3 reads=5",
@@ -60,3 +62,33 @@ assert os.read(m, 1) == b"x"
 os.close(m)
 os.close(s)
 """)
+
+SAME_PORTS = """
+import socket
+def vsock(port):
+    s = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+    s.bind((socket.VMADDR_CID_ANY, port))
+    return s
+server = vsock(7001)
+server.listen(1)
+for size in (1, 10, 100):
+    client = vsock(7002)
+    client.connect((1, 7001)) # VMADDR_CID_LOCAL
+    conn = server.accept()[0]
+    client.sendall(b"x" * size)
+    conn.recv(1000)
+    conn.close()
+    client.recv(1)
+    client.close()
+"""
+
+
+@test("vsock connections one after another between the same ports")
+def same_ports(t):
+    if not os.access("/sys/module/vsock_loopback", os.F_OK):
+        raise Skip("vsock_loopback is not loaded")
+    graph = t.trace([PYTHON, "-c", SAME_PORTS], options=["-m", "vsock"])
+    check_equal(sorted(e["bytes"] for e in graph.edges_of(role="write")), [1, 10, 100],
+                "bytes of each connection")
+    for chan in graph.chans.values():
+        graph.check_balance(chan)
