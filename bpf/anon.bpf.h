@@ -78,16 +78,22 @@ static __always_inline void eventfd_fill(struct chan_row *c, __u64 file)
 }
 
 /* Addresses and ids are used again: how many have been made tells them apart. */
+static __always_inline __u64 times_made(void)
+{
+	struct engine *en = the_engine();
+
+	return en ? en->eventfds : 0;
+}
+
 static __always_inline __u64 anon_ident(__u64 file)
 {
 	__u64 name = anon_name(file);
-	struct engine *en = the_engine();
 
 	if (name == ANON_INOTIFY)
-		return name ^ (en ? en->eventfds : 0);
+		return name ^ times_made();
 	if (name != ANON_EVENTFD)
 		return name;
-	return name ^ (__u64)eventfd_id(file) << 32 ^ (en ? en->eventfds : 0);
+	return name ^ (__u64)eventfd_id(file) << 32 ^ times_made();
 }
 
 #endif

@@ -33,8 +33,8 @@ __u64 other_ident(__u64 file)
 	__u64 inode = PEEK_ADDR(struct file, file, f_inode);
 	__u32 type = PEEK(struct inode, inode, i_mode) & S_IFMT;
 
-	if (type == S_IFCHR)
-		return PEEK_ADDR(struct file, file, private_data); /* of terminals */
+	if (type == S_IFCHR) /* of terminals */
+		return PEEK_ADDR(struct file, file, private_data) ^ times_made() * SPREAD;
 	/* With a type only on kernels that have casts, too. */
 	if ((type == S_IFREG && !CASTS) || !inode_is_anon(inode))
 		return 0;
