@@ -72,7 +72,7 @@ static __always_inline bool plain_move(struct pt_regs *regs, __u32 kind, long re
 	struct chan_row *c;
 
 	if (!file)
-		return true;
+		return false;
 	inode = FIELD(OBJECT(struct file, file), f_inode);
 	type = FIELD(inode, i_mode) >> 12;
 	if (CASTS && !inode_may_be_channel(inode, type))

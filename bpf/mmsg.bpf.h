@@ -69,13 +69,13 @@ static long mmsg_step(__u32 i, __u64 *msgs)
 
 static __always_inline int mmsg(struct pt_regs *regs, __u32 kind, long ret)
 {
-	__u64 file = file_of(bpf_get_current_task_btf(), call_arg(regs, 0));
+	__u64 file = file_of_call(regs);
 	__u64 msgs = call_arg(regs, 1);
 	bool send = kind == KIND_sendmmsg;
 	struct call c;
 	struct mmsg *m;
 
-	if (!ret || !may_be_channel(file) || !call_begin(&c, regs))
+	if (!ret || !file || !may_be_channel(file) || !call_begin(&c, regs))
 		return 0;
 	m = &c.ts->mmsg;
 	m->file = file;

@@ -173,6 +173,19 @@ static __always_inline bool other_file(struct call *c, struct pt_regs *regs, __u
 	return cache->edge[ROLE_READ] == OF_PROCESS;
 }
 
+/* The file of the call's first argument; if somebody closed that while it slept, what it slept on. */
+static __always_inline __u64 file_of_call(struct pt_regs *regs)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 file = file_of(task, call_arg(regs, 0));
+	struct task_state *ts;
+
+	if (file)
+		return file;
+	ts = state_of(task);
+	return ts && ts->call == call_id(regs) ? ts->acts[0].file : 0;
+}
+
 /* Who is not watched may debug somebody who is; debuggers read at offsets. */
 static __always_inline bool may_debug(__u64 file, __u32 kind)
 {
@@ -186,11 +199,11 @@ static __always_inline bool may_debug(__u64 file, __u32 kind)
  */
 static __always_inline __u32 one_file(struct pt_regs *regs, __u32 kind, long ret)
 {
-	__u64 file = file_of(bpf_get_current_task_btf(), call_arg(regs, 0));
+	__u64 file = file_of_call(regs);
 	__u32 role = ROLE_READ, flags = 0;
 	struct call c;
 
-	if (!may_be_channel(file))
+	if (!file || !may_be_channel(file))
 		return KIND_none;
 	switch (kind) {
 	case KIND_write:

@@ -170,3 +170,45 @@ def relations(t):
     for chan in down.chans.values():
         check_equal((chan["medium"], chan["unit"], chan["buffering"]),
                     ("memory", "byte stream", "bounded"), "what kind of channel")
+
+# While a thread reads, another one closes the descriptor; its number is then another pipe's. The
+# reader must not sleep on anything else in between, and so nobody may hold Python's lock.
+CLOSED_WHILE_READING = """
+import os, threading, time
+a, b = os.pipe(), os.pipe()
+number = a[0]
+def reader():
+    os.read(number, 100)
+    os.dup2(b[0], number)
+    os.write(b[1], b"hello")
+    os.read(number, 100)
+def call_of(task):
+    with open("/proc/%d/task/%d/syscall" % (main, task)) as f:
+        return f.read().split()[0]
+main = os.getpid()
+thread = threading.Thread(target=reader)
+thread.start()
+child = os.fork()
+if not child:
+    while call_of(main) != "61": # wait4
+        time.sleep(0.001)
+    os.write(a[1], b"abc")
+    try:
+        while call_of(thread.native_id):
+            time.sleep(0.001)
+    except OSError:
+        os._exit(0)
+while call_of(thread.native_id) != "0": # read
+    time.sleep(0.001)
+os.close(number)
+os.waitpid(child, 0)
+thread.join()
+"""
+
+
+@test("a descriptor that is closed while a thread reads from it, and then another pipe's")
+def closed_while_reading(t):
+    graph = t.trace([PYTHON, "-c", CLOSED_WHILE_READING], options=["-m", "pipe"])
+    graph.balanced()
+    check_equal(sorted(f["bytes"] for f in graph.flows if f["certainty"] == "exact"), [3, 5],
+                "bytes through each pipe")
