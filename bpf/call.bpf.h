@@ -23,6 +23,7 @@ int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file);
 int ledger_reopened(__u32 chan, __u64 file);
 int aio_submitted(__u64 requests, __s64 n);
 int dgram_opened(__u32 chan, __u64 file);
+int dgrams_end(__u32 edge);
 int unix_moved(__u32 chan, __u32 edge, __u64 file, __u32 role, __s64 ret);
 int tcp_note_fill(__u32 chan, __u32 edge, __u64 file);
 int tcp_attached(__u32 chan, __u32 end, __u64 file);
@@ -138,6 +139,7 @@ static __always_inline __s64 act_count(struct act *a, struct edge_row *e, __s64 
 		if (a->flags & ACT_PEEK && ret > 0) {
 			e->peeked_bytes += ret;
 			ret = 0;
+			dgrams_end(a->edge - 1);
 		}
 	}
 	if (ret >= 0) {

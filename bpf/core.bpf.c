@@ -209,6 +209,8 @@ int edge_failed(__u32 edge, __s64 ret)
 
 	if (!e)
 		return 0;
+	if (no != EAGAIN)
+		dgrams_end(edge);
 	for (int i = 0; i < EDGE_ERRS; i++) {
 		if (!e->err_no[i])
 			e->err_no[i] = no;

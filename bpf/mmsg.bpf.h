@@ -88,6 +88,7 @@ static __always_inline int mmsg(struct pt_regs *regs, __u32 kind, long ret)
 	m->noted = c.noted;
 	c.ts->call = 0;
 	bpf_loop(ret < 0 ? 1 : ret & (2 * MMSG_MAX - 1), mmsg_step, &msgs, 0);
+	dgrams_end(c.ts->acts[0].edge - 1);
 	return 0;
 }
 

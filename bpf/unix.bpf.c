@@ -423,6 +423,24 @@ int BPF_PROG(unix_taken, struct sk_buff *skb)
 	return 0;
 }
 
+/*
+ * A call took datagrams of which none, or not all, are among what it returns: they could not be copied,
+ * or were only to be looked at, and another reader had just taken them. The next ones are others.
+ */
+int dgrams_end(__u32 edge)
+{
+	struct edge_row *e = edge_at(edge);
+	struct chan_row *c = e && e->role == ROLE_READ ? chan_at(e->chan_row) : NULL;
+	struct dgram_notes *n;
+
+	if (!c || c->key.mech != MECH_UNIX || c->flags & CHAN_TWO_ENDS)
+		return 0;
+	n = notes_of_me(false);
+	if (n)
+		n->at_got = n->nr_got = 0;
+	return 0;
+}
+
 static __always_inline void dgram_read(struct chan_row *c, __u32 reader, __s64 ret)
 {
 	struct dgram_notes *n = notes_of_me(false);

@@ -255,3 +255,32 @@ def passed_as_strace(t):
             what[name] = what.get(name, 0) + one["ops"]
     check_equal(found, passed_by_strace(out), "what was passed")
     check_equal(sum(f.get("fds", 0) for f in graph.flows), 7, "descriptors from one to the other")
+
+NOT_COPIED = """
+import ctypes, os, socket
+libc = ctypes.CDLL(None)
+box = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+box.bind("")
+def sent_by_child(size):
+    if not os.fork():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.sendto(b"x" * size, box.getsockname())
+        os._exit(0)
+    os.wait()
+    return size
+sizes = [sent_by_child(n) for n in (5, 7, 9, 11)]
+bad = ctypes.c_void_p(8)
+assert libc.recv(box.fileno(), bad, 100, 0) < 0
+assert len(box.recv(100)) == sizes[1]
+assert libc.recvfrom(box.fileno(), bad, 100, 0, None, None) < 0
+assert len(box.recv(100)) == sizes[3]
+"""
+
+
+@test("a datagram that cannot be copied is lost, and the next one is another sender's")
+def not_copied(t):
+    graph = t.trace([PYTHON, "-c", NOT_COPIED], options=["-m", "unix"])
+    sent = {e["process"]: e["bytes"] for e in graph.edges_of(role="write")}
+    check_equal(sorted(sent.values()), [5, 7, 9, 11], "bytes of the senders")
+    check_equal(sorted((sent[f["from"]], f["bytes"], f["certainty"]) for f in graph.flows),
+                [(7, 7, "exact"), (11, 11, "exact")], "whose were received")
