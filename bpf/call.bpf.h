@@ -16,6 +16,7 @@
 /* Slow ways, in core.bpf.c and ledger.bpf.c. */
 int attach(__u64 file, __u32 fd, __u32 role);
 int attach_to(__u64 file, __u64 name, __u32 len);
+int goes_elsewhere(__u32 chan, __u32 places);
 int note_act(__u32 which, __u32 fd, __u32 role);
 int edge_failed(__u32 edge, __s64 ret);
 int chan_note_fill(__u32 chan, __u64 file);
@@ -77,6 +78,19 @@ static __always_inline __u32 name_of_msg(struct pt_regs *regs, __u32 kind, __u64
 	return len;
 }
 
+/*
+ * Who is connected to a mailbox sends to whoever has that address: another one by now, maybe, or one
+ * whose memory is used again, and nothing of the sender's socket tells.
+ */
+static __always_inline bool leads_elsewhere(const struct chan_row *c, __u32 places)
+{
+	struct engine *en = the_engine();
+
+	if (!c || (c->key.mech != MECH_UDP && c->key.mech != MECH_UNIX) || c->flags & CHAN_TWO_ENDS)
+		return false;
+	return en && places != en->places;
+}
+
 /* Fills in what the call on that file acts on. False: nothing that is watched. */
 static __always_inline bool act_on(struct act *a, struct task_state *ts, __u64 file, __u32 fd,
 				   __u32 role)
@@ -89,7 +103,8 @@ static __always_inline bool act_on(struct act *a, struct task_state *ts, __u64 f
 	a->edge = 0;
 	if (!file)
 		return false;
-	if (c->file != file || !*edge || c->ident != file_ident(file))
+	if (c->file != file || !*edge || c->ident != file_ident(file) ||
+	    (role == ROLE_WRITE && goes_elsewhere(*chan - 1, c->places)))
 		attach(file, fd, role);
 	if (*edge >= OF_PROCESS)
 		return false;

@@ -130,11 +130,18 @@ int pipe_attached(__u32 chan, __u64 file, __u32 role)
 	return 0;
 }
 
+/* leads_elsewhere() for what is not on the hot path. */
+int goes_elsewhere(__u32 chan, __u32 places)
+{
+	return leads_elsewhere(chan_at(chan), places);
+}
+
 /* Puts the file into the thread's cache, with its channel and edge in that role if it has them. */
 int attach(__u64 file, __u32 fd, __u32 role)
 {
 	struct task_state *ts = state_of(bpf_get_current_task_btf());
 	__u64 ident = file_ident(file), found;
+	struct engine *en = the_engine();
 	struct fd_cache *cache;
 	struct chan_row *c;
 	__u32 chan, edge;
@@ -148,6 +155,9 @@ int attach(__u64 file, __u32 fd, __u32 role)
 		cache->ident = ident;
 		cache->edge[ROLE_READ] = cache->edge[ROLE_WRITE] = 0;
 	}
+	/* From before the look: what changes meanwhile is looked at again. */
+	if (role == ROLE_WRITE && en)
+		cache->places = en->places;
 	found = chan_row_of(file, role, 0);
 	chan = found;
 	c = chan_at(chan);

@@ -90,7 +90,8 @@ static __always_inline bool plain_move(struct pt_regs *regs, __u32 kind, long re
 	e = edge_at(edge - 1);
 	c = chan_at(chan - 1);
 	if (!(edge < OF_PROCESS && c && keeps_its_peer(c)) &&
-	    cache->ident != file_ident_of(file, inode, type))
+	    (cache->ident != file_ident_of(file, inode, type) ||
+	     (a.role == ROLE_WRITE && leads_elsewhere(c, cache->places))))
 		return false;
 	if (edge == NOT_WATCHED)
 		return true;

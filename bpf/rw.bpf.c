@@ -380,6 +380,8 @@ static __always_inline int now_open(struct pt_regs *regs, __u32 kind, __u32 fd)
 		return now_bound(file, kind);
 	if (!call_begin(&c, regs))
 		return 0;
+	if (kind == KIND_connect && is_datagrams(file))
+		places_changed();
 	mode = PEEK(struct file, file, f_mode);
 	/* A socket of datagrams is connected to send; what it receives is another matter. */
 	if (mode & FMODE_READ && !is_datagrams(file))

@@ -55,7 +55,7 @@ struct engine {
 	__u32 touches_late; /* see mem_spans.late */
 	__u64 eventfds; /* made so far, and others whose addresses are used again */
 	__u32 passes; /* rows made in the map of these since the collector took them out */
-	__u32 _pad2;
+	__u32 places; /* how often somebody else may have come to be whom datagrams go to */
 	__u64 message_site; /* what code allocates messages of queues; 0: not known yet */
 };
 
@@ -86,6 +86,8 @@ struct fd_cache {
 	__u64 ident; /* the same with its peer, if it can have another one later */
 	__u32 chan[ROLES_IO]; /* row + 1: a socket may write to one and read from another */
 	__u32 edge[ROLES_IO]; /* row + 1; 0: not known yet; NOT_WATCHED: no channel */
+	__u32 places; /* see struct engine, when it was learnt where it writes to */
+	__u32 _pad;
 };
 
 #define NOT_WATCHED 0xffffffffU

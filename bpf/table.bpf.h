@@ -22,6 +22,15 @@ static __always_inline void lose(enum loss cause, __u64 n)
 		__sync_fetch_and_add(&en->loss[cause], n);
 }
 
+/* Datagrams to some address may go to another one from now on. */
+static __always_inline void places_changed(void)
+{
+	struct engine *en = the_engine();
+
+	if (en)
+		__sync_fetch_and_add(&en->places, 1);
+}
+
 /* Touches of shared memory that are still to be looked at, see mem_spans.late. */
 static __always_inline bool any_late_touches(void)
 {

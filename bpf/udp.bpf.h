@@ -105,6 +105,7 @@ static __noinline __u64 udp_register(__u64 sk, bool fresh, __u32 place)
 	struct udp_box *box, *old;
 	struct chan_end *e;
 	__u16 rport;
+	bool same;
 
 	if (!s)
 		return 0;
@@ -135,7 +136,10 @@ static __noinline __u64 udp_register(__u64 sk, bool fresh, __u32 place)
 		old = NULL; /* what was there before is gone */
 	if (old && box->group && old->group == box->group)
 		e->ino = box->ino = old->ino;
+	same = old && old->ino == box->ino;
 	bpf_map_update_elem(&udp_at, &s->key, box, BPF_ANY);
+	if (!same)
+		places_changed(); /* last: who looks after this finds it */
 	return box->ino;
 }
 

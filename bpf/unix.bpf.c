@@ -172,6 +172,7 @@ static __always_inline void dgram_attach(struct task_state *ts, struct pt_regs *
 	ident = file_ident(file);
 	if (cache->file != file || cache->ident != ident) {
 		cache->file = file;
+		cache->inode = inode_ident(FIELD(OBJECT(struct file, file), f_inode));
 		cache->ident = ident;
 		cache->edge[ROLE_READ] = cache->edge[ROLE_WRITE] = 0;
 	}

@@ -305,8 +305,11 @@ int uring_completed(__u64 req, __s64 ret)
 			uring_open(file_of(bpf_get_current_task_btf(), ret));
 		return 0;
 	case DOES_CONNECT:
-		if (!ret)
-			uring_open(file);
+		if (ret)
+			return 0;
+		if (is_datagrams(file))
+			places_changed();
+		uring_open(file);
 		return 0;
 	case DOES_RECVMSG:
 		ret = uring_payload(req, ret);

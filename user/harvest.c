@@ -495,6 +495,8 @@ static void take_off_index(struct tracer *t, uint32_t row)
 
 	if (!bpf_map_lookup_elem(fd, &t->chans[row].key, &known) && known == row)
 		bpf_map_delete_elem(fd, &t->chans[row].key);
+	/* Who is connected to what was closed there looks again before it uses the row. */
+	__atomic_add_fetch(&t->engine->places, 1, __ATOMIC_RELEASE);
 }
 
 /* No table of open files tells who has it: it stays as long as somebody lives who has used it. */

@@ -46,3 +46,29 @@ def reconnected(t):
         moved = {graph.chans[e["channel"]]["name"]: e["bytes"] for e in graph.used_edges()
                  if e["role"] == role and graph.chans[e["channel"]]["mechanism"] == "udp"}
         check_equal(moved, {"[::1]:7301": 3, "[fd00::1]:7301": 6}, role + " of each address")
+
+TAKEN_OVER = """
+import socket
+def box(at=("127.0.0.1", 0)):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind(at)
+    return s
+receiver = box()
+at = receiver.getsockname()
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sender.connect(at)
+for size in (1, 10, 100):
+    sender.send(b"x" * size)
+    receiver.recv(1000)
+    receiver.close()
+    receiver = box(at)
+"""
+
+
+@test("a connected sender goes on when its port is taken over by another socket")
+def taken_over(t):
+    graph = t.trace([PYTHON, "-c", TAKEN_OVER], options=["-m", "udp"])
+    for chan in graph.chans.values():
+        graph.check_balance(chan)
+    check_equal(sorted(f["bytes"] for f in graph.flows if f["certainty"] == "exact"),
+                [1, 10, 100], "bytes to each socket")
