@@ -218,6 +218,8 @@ static __always_inline __u64 mm_map_version(__u64 mm)
 	return 0;
 }
 
+#define SPREAD 0x9e3779b97f4a7c15 /* times a number, so that its lowest bits change all of it */
+
 #define EAGAIN 11
 #define O_NONBLOCK 04000
 #define S_IFMT 0170000

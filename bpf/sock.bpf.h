@@ -41,8 +41,6 @@ static __always_inline __u64 sock_ino(__u64 sk)
 		    i_ino);
 }
 
-#define SPREAD 0x9e3779b97f4a7c15 /* times a number, so that its lowest bits change all of it */
-
 static __always_inline __u64 sock_peer6_ident(__u64 sk)
 {
 	__u64 at = sk + bpf_core_field_offset(struct sock_common, skc_v6_daddr);

@@ -62,6 +62,21 @@ __noinline __u64 sysv_object(enum sysv which, __u32 id)
 	return object && PEEK(struct kern_ipc_perm, object, id) == (int)id ? object : 0;
 }
 
+/*
+ * Something that tells an ipc namespace from those before it, as its own number is used again: each has
+ * its file system of POSIX queues, whose root has an inode number like all others.
+ */
+static __always_inline __u32 ipcns_ident(__u64 ns)
+{
+	__u64 mount, root;
+
+	if (!bpf_core_field_exists(((struct ipc_namespace *)0)->mq_mnt))
+		return 0;
+	mount = PEEK_ADDR(struct ipc_namespace, ns, mq_mnt);
+	root = PEEK_ADDR(struct vfsmount, mount, mnt_root);
+	return PEEK(struct inode, PEEK_ADDR(struct dentry, root, d_inode), i_ino);
+}
+
 /* Makes the key of its channel. */
 static __always_inline void sysv_chan_key(struct chan_key *key, enum mech mech, __u32 id,
 					  __u64 object)
@@ -71,7 +86,7 @@ static __always_inline void sysv_chan_key(struct chan_key *key, enum mech mech, 
 	key->mech = mech;
 	key->dev = PEEK(struct ipc_namespace, ns, ns.inum);
 	key->ino = id;
-	key->gen = object >> 6;
+	key->gen = object >> 6 ^ ipcns_ident(ns) * (__u32)SPREAD;
 }
 
 #endif

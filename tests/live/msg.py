@@ -185,3 +185,32 @@ def fakeroot(t):
             check(size > 0, comm + " was told nothing")
             graph.exact_flow(daemon, proc, size, answered)
     graph.balanced()
+
+# Each leaves a message behind, which nobody can receive any more.
+OWN_NAMESPACE = """
+import ctypes, struct, sys
+libc = ctypes.CDLL(None)
+size = int(sys.argv[1])
+queue, sems = libc.msgget(0, 0o1600), libc.semget(0, 1, 0o1600)
+message = ctypes.create_string_buffer(struct.pack("l", 1) + bytes(size))
+for _ in range(2):
+    assert not libc.msgsnd(queue, message, size, 0)
+assert libc.msgrcv(queue, message, size, 0, 0) == size
+for _ in range(size):
+    assert not libc.semop(sems, struct.pack("Hhh", 0, 1, 0), 1)
+"""
+
+
+@test("queues and semaphores of ipc namespaces one after another, which have the same numbers")
+def namespaces_again(t):
+    need("unshare")
+    path = t.write("own.py", OWN_NAMESPACE)
+    graph = t.shell("for i in 1 10 100; do unshare -i %s %s $i; done" % (PYTHON, path),
+                    options=["-m", "msg,sem"])
+    check_equal(sorted(e["bytes"] for e in graph.edges_of(role="write")), [2, 20, 200],
+                "bytes into each queue")
+    check_equal(sorted(e["ops"] for e in graph.edges_of(role="wake")), [1, 10, 100],
+                "calls on each set")
+    check_equal(len(graph.chans), 6, "number of channels")
+    check_equal(sorted((f["from"] == f["to"], f["bytes"]) for f in graph.flows),
+                [(True, 1), (True, 10), (True, 100)], "who received whose")
