@@ -202,6 +202,7 @@ void run_setup(unsigned int deadline)
 	for (size_t i = 0; i < sizeof(sigs) / sizeof(*sigs); i++)
 		sigaction(sigs[i], &sa, NULL);
 	signal(SIGCHLD, SIG_DFL);
+	signal(SIGQUIT, SIG_DFL); /* which the shell lets jobs in the background ignore */
 	sigemptyset(&sa.sa_mask);
 	sigprocmask(SIG_SETMASK, &sa.sa_mask, NULL);
 	alarm(deadline);
