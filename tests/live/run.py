@@ -12,6 +12,7 @@ import fnmatch
 import glob
 import importlib
 import os
+import signal
 import sys
 import time
 import traceback
@@ -102,7 +103,16 @@ def run_one(number, name, function):
     return verdict
 
 
+def default_signals():
+    """A shell has its jobs in the background ignore some, and so would all that is started here."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP,
+                   signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def main():
+    default_signals()
     parser = argparse.ArgumentParser(description="Live tests of ipctrace; see the head of run.py.")
     parser.add_argument("--only", action="append", default=[], metavar="PATTERN")
     parser.add_argument("--list", action="store_true", help="names only")
