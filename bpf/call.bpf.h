@@ -31,7 +31,6 @@ int tcp_attached(__u32 chan, __u32 end, __u64 file);
 int control_noted(__u32 edge, __u64 msg);
 int fd_noted(__u32 edge, __u32 fd);
 int mem_call(__u32 kind, __s64 ret);
-int touches_again(void);
 int mem_moved(__u32 chan, __u32 role, __u64 n, __u64 file);
 int regular_moved(__u32 chan, __u32 role, __u64 n, __u64 file);
 int file_opened(__u64 file);

@@ -63,7 +63,6 @@ enum kind {
 	KIND_shmat = 63, /* (id, addr, flags) */
 	KIND_pread = 64, /* (fd, buf, n, pos) */
 	KIND_pwrite = 65,
-	KIND_remap = 66, /* changes the map of memory, but not what of it is shared */
 	KIND_madvise = 67, /* (addr, len, advice) */
 	KIND_mlock = 68, /* (addr, len) */
 	KIND_mlockall = 69, /* (flags) */
@@ -179,8 +178,6 @@ enum kind {
 	CALL(mmap, mmap)             \
 	CALL(munmap, munmap)         \
 	CALL(mremap, mremap)         \
-	CALL(mprotect, remap)        \
-	CALL(brk, remap)             \
 	CALL(madvise, madvise)       \
 	CALL(mlock, mlock)           \
 	CALL(mlock2, mlock)          \

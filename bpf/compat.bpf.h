@@ -188,8 +188,9 @@ static __always_inline __u64 uring_worker_request(__u64 worker)
 }
 
 /*
- * Changes whenever the map of that memory may have changed. 0: not known. Linux 6.4 (5e31275cc997,
- * "mm: add per-VMA lock and helper functions to control it"); a seqcount since 6.13 (eb449bd96954).
+ * How often a map of memory was changed; 0: not known. Linux 6.4 (5e31275cc997, "mm: add per-VMA lock and
+ * helper functions to control it") counts up when a change has ended; since 6.13 (eb449bd96954) when it
+ * begins, too, so that the number is odd meanwhile.
  */
 struct mm_struct___6_4 {
 	int mm_lock_seq;
@@ -203,19 +204,53 @@ struct mm_struct___6_13 {
 	struct mm_seq___6_13 mm_lock_seq;
 } __attribute__((preserve_access_index));
 
+static __always_inline __u32 mm_map_changes(__u64 mm)
+{
+	struct mm_struct___6_13 *now = (void *)mm;
+	struct mm_struct___6_4 *old = (void *)mm;
+
+	if (bpf_core_field_exists(now->mm_lock_seq.sequence))
+		return BPF_CORE_READ(now, mm_lock_seq.sequence);
+	if (bpf_core_field_exists(old->mm_lock_seq))
+		return BPF_CORE_READ(old, mm_lock_seq);
+	return 0;
+}
+
+/* Another one whenever the map of that memory may have changed. 0: not known. */
 static __always_inline __u64 mm_map_version(__u64 mm)
 {
 	struct mm_struct___6_13 *now = (void *)mm;
 	struct mm_struct___6_4 *old = (void *)mm;
-	__u32 seq;
+	__u64 seq = mm_map_changes(mm);
 
-	if (bpf_core_field_exists(now->mm_lock_seq.sequence)) {
-		seq = BPF_CORE_READ(now, mm_lock_seq.sequence);
-		return seq & 1 ? 0 : (__u64)seq << 1 | 1; /* odd: it is being changed */
-	}
-	if (bpf_core_field_exists(old->mm_lock_seq))
-		return (__u64)(__u32)BPF_CORE_READ(old, mm_lock_seq) << 1 | 1;
-	return 0;
+	if (bpf_core_field_exists(now->mm_lock_seq.sequence))
+		return seq & 1 ? 0 : seq << 1 | 1;
+	return bpf_core_field_exists(old->mm_lock_seq) ? seq << 1 | 1 : 0;
+}
+
+#define RWSEM_WRITER_LOCKED 1
+#define RWSEM_READER_OWNED 1
+#define RWSEM_OWNER_FLAGS 7ULL
+
+/* Is somebody changing the map, or about to? */
+static __always_inline bool mm_map_is_locked(__u64 mm)
+{
+	return PEEK(struct mm_struct, mm, mmap_lock.count.counter) & RWSEM_WRITER_LOCKED;
+}
+
+/* Kernels with PREEMPT_RT have locks of another kind. */
+static __always_inline bool rwsem_tells_owner(void)
+{
+	return bpf_core_field_exists(((struct rw_semaphore *)0)->owner);
+}
+
+/* Who has the lock for writing, from before the first change until after the last; 0: nobody. */
+static __always_inline __u64 rwsem_writer(__u64 lock)
+{
+	__u64 owner = PEEK_ADDR(struct rw_semaphore, lock, owner);
+
+	/* A reader stays written there. */
+	return owner & RWSEM_READER_OWNED ? 0 : owner & ~RWSEM_OWNER_FLAGS;
 }
 
 #define SPREAD 0x9e3779b97f4a7c15 /* times a number, so that its lowest bits change all of it */

@@ -549,7 +549,5 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 	}
 	if (queues)
 		queue_runs(other, (__u64)bpf_task_pt_regs(next));
-	if (sleeps && any_late_touches())
-		bpf_tail_call_static(ctx, &on_switch, 0);
 	return 0;
 }

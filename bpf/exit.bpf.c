@@ -139,15 +139,11 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		bpf_tail_call_static(ctx, &on_exit, KIND_io);
 		return 0;
 	case KIND_mmap:
-		if (!mmap_is_shared(regs) && !any_late_touches())
-			return 0;
-		break;
-	case KIND_remap:
-		if (!any_late_touches())
+		if (!mmap_is_shared(regs))
 			return 0;
 		break;
 	case KIND_madvise:
-		if (!madvise_tells(regs) && !any_late_touches())
+		if (!madvise_tells(regs))
 			return 0;
 		break;
 	case KIND_open:

@@ -50,40 +50,4 @@ static __always_inline bool futex_op_is(struct pt_regs *regs, __u32 ops)
 	return cmd <= FUTEX_LOCK_PI2 && ops >> cmd & 1;
 }
 
-#define EBUSY 16
-#define VM_MAYSHARE 0x80
-#define PAGE_SHIFT 12
-
-struct futex_place {
-	__u64 addr; /* in user memory */
-	__u64 file; /* 0: not shared */
-	__u64 offset;
-	long err;
-};
-
-static long futex_vma(struct task_struct *task, struct vm_area_struct *vma, struct futex_place *p)
-{
-	if (!(vma->vm_flags & VM_MAYSHARE))
-		return 0;
-	p->file = PEEK_ADDR(struct vm_area_struct, (__u64)vma, vm_file); /* as a number */
-	p->offset = p->addr - vma->vm_start + (vma->vm_pgoff << PAGE_SHIFT);
-	return 0;
-}
-
-#define FUTEX_TRIES 10000 /* less than 0.5 ms, and only where a word is new to a thread */
-
-static long futex_find_once(__u32 i, struct futex_place *p)
-{
-	p->file = 0;
-	p->err = bpf_find_vma(bpf_get_current_task_btf(), p->addr, futex_vma, p, 0);
-	return p->err != -EBUSY;
-}
-
-/* Looks up what is there in the current task's memory. -EBUSY: somebody is changing its map. */
-static __always_inline long futex_find(struct futex_place *p, __u32 tries)
-{
-	bpf_loop(tries, futex_find_once, p, 0);
-	return p->err;
-}
-
 #endif

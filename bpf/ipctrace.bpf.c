@@ -6,6 +6,7 @@
  */
 #include "core.bpf.c"
 #include "ledger.bpf.c"
+#include "vma.bpf.c"
 #include "mem.bpf.c"
 #include "stored.bpf.c"
 #include "rw.bpf.c"

@@ -234,14 +234,6 @@ struct {
 	__type(value, __u32);
 } on_fault SEC(".maps");
 
-/* And of sched_switch. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} on_switch SEC(".maps");
-
 /* Settings, fixed before loading, so that the verifier removes what is off. */
 const volatile struct settings cfg = {};
 

@@ -10,38 +10,31 @@
 #include "call.bpf.h"
 #include "chan.bpf.h"
 #include "mem.bpf.h"
+#include "vma.bpf.h"
 
 #define MAP_ANONYMOUS 0x20
 #define FAULT_WRITE 2 /* of the error code */
-#define EBUSY 16
 
 __u32 edge_row_of(__u32 chan, __u32 end, __u32 role);
 
-/* A look at the mapping around an address. */
-struct look {
-	__u64 addr;
-	__u64 file; /* 0: not shared */
-	__u64 start, end;
-	__u64 page; /* of the file */
-	__u64 size; /* of the file, bytes */
-	__u64 flags;
-	__u32 which; /* of the scratches, where the key goes */
-	__s32 err;
-};
+/* --- mappings --- */
 
-static long look_at(struct task_struct *task, struct vm_area_struct *vma, struct look *l)
+int mem_use(__u64 addr, __u32 which)
 {
-	/* A number for the verifier, not a pointer. */
-	__u64 file = PEEK_ADDR(struct vm_area_struct, (__u64)vma, vm_file);
-	struct chan_key *key = key_in(l->which);
+	struct vma_look *l = vma_look_in(which);
+	struct chan_key *key = key_in(which);
+	__u64 file, inode;
 
-	l->flags = vma->vm_flags;
-	if (!file || !key || !(l->flags & VM_MAYSHARE) ||
-	    mem_key_of(file, PEEK_ADDR(struct file, file, f_inode), key) == MECH_NONE)
+	if (!l || !key)
 		return 0;
-	l->start = vma->vm_start;
-	l->end = vma->vm_end;
-	l->page = vma->vm_pgoff + ((l->addr - l->start) >> MEM_PAGE_SHIFT);
+	file = l->seen.file;
+	if (!file || !(l->seen.flags & VM_MAYSHARE))
+		return 0;
+	inode = PEEK_ADDR(struct file, file, f_inode);
+	key->word = 0;
+	if (mem_key_of(file, inode, key) == MECH_NONE)
+		return 0;
+	l->page = l->seen.page + ((addr - l->seen.start) >> MEM_PAGE_SHIFT);
 	/* Of a huge page its first one stands for all. */
 	l->page &= ~0ULL << (mem_page_shift(file) - MEM_PAGE_SHIFT);
 	l->size = mem_size(file);
@@ -49,25 +42,23 @@ static long look_at(struct task_struct *task, struct vm_area_struct *vma, struct
 	return 0;
 }
 
-/* -EBUSY: the map of memory is being changed at this moment. l->file is 0 if nothing shared is there. */
-static long look_around(struct look *l)
+static long mem_found(struct task_struct *task, struct vm_area_struct *vma, struct vma_ask *ask)
 {
-	return bpf_find_vma(bpf_get_current_task_btf(), l->addr, look_at, l, 0);
+	return vma_locked(vma, ask, mem_use);
 }
 
-#define LOOKS 2000 /* less than 0.1 ms */
-
-static long look_once(__u32 i, struct look *l)
+static long mem_try(__u32 i, struct vma_ask *ask)
 {
-	l->err = look_around(l);
-	return l->err != -EBUSY;
+	return vma_try(ask, mem_found, mem_use);
 }
 
-/* Waits a little for who is changing it; not for use where interrupts are off. */
-static __always_inline long look_patiently(struct look *l)
+/* What is there is left in vma_look_in(which). False: it cannot be known. */
+static __always_inline bool mem_find(__u64 addr, __u32 which, __u32 tries)
 {
-	bpf_loop(LOOKS, look_once, l, 0);
-	return l->err;
+	struct vma_ask ask = { .addr = addr, .which = which, .err = -EBUSY };
+
+	bpf_loop(tries, mem_try, &ask, 0);
+	return ask.err != -EBUSY;
 }
 
 /* --- pages --- */
@@ -204,26 +195,26 @@ static __noinline int mem_called(__u32 chan, __u64 file)
 
 /* --- faults --- */
 
-/* -EBUSY: it could not be seen what is there. 1: nothing that is shared. */
 int mem_touched(__u64 addr, __u32 role)
 {
 	struct task_state *ts = state_of(bpf_get_current_task_btf());
 	/* A program that reads user memory may be what faults, so this has a scratch of its own. */
-	struct look l = { .addr = addr, .which = KEY_FAULT };
+	struct vma_look *l = vma_look_in(KEY_FAULT);
 	struct edge_row *e;
 	__u32 chan, from;
 
-	if (!ts)
+	if (!ts || !l)
 		return 0;
-	if (look_around(&l) == -EBUSY)
-		return -EBUSY;
-	if (!l.file)
-		return 1;
+	if (!mem_find(addr, KEY_FAULT, VMA_FEW)) {
+		lose(LOSS_PAGE, 1);
+		return 0;
+	}
 	/* What ends in a signal is no access. */
-	if (!(l.flags & (role == ROLE_WRITE ? VM_WRITE : VM_READ | VM_WRITE | VM_EXEC)) ||
-	    l.page << MEM_PAGE_SHIFT >= l.size)
+	if (!l->file ||
+	    !(l->seen.flags & (role == ROLE_WRITE ? VM_WRITE : VM_READ | VM_WRITE | VM_EXEC)) ||
+	    l->page << MEM_PAGE_SHIFT >= l->size)
 		return 0;
-	chan = chan_of_scratch(KEY_FAULT, l.file, role, 0);
+	chan = chan_of_scratch(KEY_FAULT, l->file, role, 0);
 	if (chan >= NO_ROOM) {
 		lose(LOSS_PAGE, 1);
 		return 0;
@@ -233,89 +224,16 @@ int mem_touched(__u64 addr, __u32 role)
 		lose(LOSS_PAGE, 1);
 		return 0;
 	}
-	if (is_first_touch(e->chan, ts->proc_id, l.page, role)) {
-		mem_called(chan, l.file);
+	if (is_first_touch(e->chan, ts->proc_id, l->page, role)) {
+		mem_called(chan, l->file);
 		e->pages++;
 		e->last_ns = bpf_jiffies64();
-		from = page_writer(e->chan, l.page);
+		from = page_writer(e->chan, l->page);
 		if (role == ROLE_READ && from && from != ts->proc_id)
 			page_flow(e->chan, from, ts->proc_id, 0, 1);
 	}
 	if (role == ROLE_WRITE)
-		page_written(e->chan, ts->proc_id, l.page);
-	return 0;
-}
-
-static __always_inline __u64 late_touch(__u64 addr, __u32 role, __u32 version)
-{
-	return (addr & ~(MEM_PAGE - 1)) | (version & (LATE_VERSIONS - 1)) << 2 | role << 1 | 1;
-}
-
-/*
- * Somebody is changing the map. Whoever of the process comes by here next looks again. These are
- * functions of numbers: the verifier goes through them once, and not in each round of a loop.
- */
-__noinline int touch_later(__u64 touch)
-{
-	struct task_state *ts = state_of(bpf_get_current_task_btf());
-	struct mem_spans *m = ts ? spans_of(ts) : NULL;
-	struct engine *en = the_engine();
-
-	if (!m || !en)
-		return 0;
-	for (int i = 0; i < MEM_LATE; i++) {
-		if (__sync_val_compare_and_swap(&m->late[i], 0, touch))
-			continue;
-		__sync_fetch_and_add(&m->nr_late, 1);
-		__sync_fetch_and_add(&en->touches_late, 1);
-		return 0;
-	}
-	lose(LOSS_PAGE, 1);
-	return 0;
-}
-
-/* One of those that are late, if there is one in that place. */
-__noinline int late_again(__u32 i)
-{
-	struct task_state *ts = state_of(bpf_get_current_task_btf());
-	struct mem_spans *m = ts ? spans_of(ts) : NULL;
-	struct engine *en = the_engine();
-	__u64 touch, addr;
-	__u32 role;
-	int there;
-
-	if (!m || !en || i >= MEM_LATE || !m->late[i])
-		return 0;
-	touch = __sync_lock_test_and_set(&m->late[i], 0);
-	addr = touch & ~(MEM_PAGE - 1);
-	role = touch >> 1 & 1;
-	if (!touch)
-		return 0;
-	__sync_fetch_and_sub(&m->nr_late, 1);
-	__sync_fetch_and_sub(&en->touches_late, 1);
-	/* If shared memory has come or gone since, nobody knows what was there then. */
-	if (touch != late_touch(addr, role, m->version)) {
-		lose(LOSS_PAGE, 1);
-		return 0;
-	}
-	there = mem_touched(addr, role);
-	if (there == -EBUSY)
-		touch_later(touch);
-	else if (there)
-		lose(LOSS_PAGE, 1);
-	return 0;
-}
-
-int touches_again(void)
-{
-	struct task_state *ts = state_of(bpf_get_current_task_btf());
-	struct mem_spans *m = ts ? spans_of(ts) : NULL;
-	struct engine *en = the_engine();
-
-	if (!m || !en || !m->nr_late)
-		return 0;
-	for (int i = 0; i < MEM_LATE; i++)
-		late_again(i);
+		page_written(e->chan, ts->proc_id, l->page);
 	return 0;
 }
 
@@ -339,25 +257,14 @@ static __always_inline bool may_be_shared(__u64 addr)
 		return false;
 	ts = state_of(task);
 	m = ts ? spans_of(ts) : NULL;
-	return m && (m->nr_late || is_in_span(m, addr));
+	return m && is_in_span(m, addr);
 }
 
 /* Where both of these go on: the verifier needs its time for this once. */
 SEC("tp_btf/page_fault_user")
 int BPF_PROG(on_touch, unsigned long addr, struct pt_regs *regs, unsigned long error)
 {
-	struct task_state *ts = state_of(bpf_get_current_task_btf());
-	struct mem_spans *m = ts ? spans_of(ts) : NULL;
-	__u32 role = error & FAULT_WRITE ? ROLE_WRITE : ROLE_READ;
-
-	if (!m)
-		return 0;
-	/* As interrupts are off, the lock of the map is given back after this only: one look. */
-	if (!is_in_span(m, addr))
-		touches_again();
-	else if (mem_touched(addr, role) == -EBUSY)
-		touch_later(late_touch(addr, role, m->version));
-	return 0;
+	return mem_touched(addr, error & FAULT_WRITE ? ROLE_WRITE : ROLE_READ);
 }
 
 SEC("tp_btf/page_fault_user")
@@ -375,13 +282,6 @@ int BPF_PROG(on_fault_kernel, unsigned long addr, struct pt_regs *regs, unsigned
 	if (may_be_shared(addr))
 		bpf_tail_call_static(ctx, &on_fault, 0);
 	return 0;
-}
-
-/* Where sched_switch goes on if there are touches that are late. */
-SEC("tp_btf/sched_switch")
-int BPF_PROG(on_late_touch)
-{
-	return touches_again();
 }
 
 /* --- calls --- */
@@ -418,25 +318,25 @@ static __always_inline void attached(struct task_state *ts, __u32 chan, __u64 fi
 static __noinline int mem_mapped(__u64 addr, __u32 counts, __u32 flags)
 {
 	struct task_state *ts = state_of(bpf_get_current_task_btf());
-	struct look l = { .addr = addr, .which = KEY_CALL };
+	struct vma_look *l = vma_look_in(KEY_CALL);
 	__u32 chan, tgid = bpf_get_current_task_btf()->tgid;
 
-	if (!ts)
+	if (!ts || !l)
 		return 0;
-	if (look_patiently(&l) == -EBUSY) {
+	if (!mem_find(addr, KEY_CALL, VMA_MANY)) {
 		span_add(ts->proc, ts->proc_id, tgid, addr, ~0ULL); /* it may be that long */
 		lose(LOSS_PAGE, 1);
 		return 0;
 	}
-	if (!l.file)
+	if (!l->file)
 		return 0;
-	span_add(ts->proc, ts->proc_id, tgid, l.start, l.end);
-	chan = chan_of_scratch(KEY_CALL, l.file, ROLE_ATTACH, 0);
-	chan_mapped(chan, l.flags, flags);
+	span_add(ts->proc, ts->proc_id, tgid, l->seen.start, l->seen.end);
+	chan = chan_of_scratch(KEY_CALL, l->file, ROLE_ATTACH, 0);
+	chan_mapped(chan, l->seen.flags, flags);
 	if (!counts)
 		return 0;
-	attached(ts, chan, l.file, 0);
-	mem_called(chan, l.file);
+	attached(ts, chan, l->file, 0);
+	mem_called(chan, l->file);
 	return 0;
 }
 
@@ -445,25 +345,24 @@ static long span_look_step(__u32 i, void *ctx)
 {
 	struct task_state *ts = state_of(bpf_get_current_task_btf());
 	struct mem_spans *m = ts ? spans_of(ts) : NULL;
-	struct look l = { .which = KEY_CALL };
+	struct vma_look *l = vma_look_in(KEY_CALL);
 	struct chan_key *key = key_in(KEY_CALL);
 	struct mem_span *at;
 	__u64 n = i;
 	__u32 *row;
 
-	if (!m || !key)
+	if (!m || !l || !key)
 		return 1;
 	/* In the very register that is added, where the compiler must not drop it. */
 	asm volatile("%0 &= %1" : "+r"(n) : "i"(MEM_SPANS - 1));
 	at = &m->span[n];
 	if (at->end <= at->start)
 		return 0;
-	l.addr = at->start;
-	if (look_around(&l) == -EBUSY || !l.file)
+	if (!mem_find(at->start, KEY_CALL, VMA_MANY) || !l->file)
 		return 0;
 	row = bpf_map_lookup_elem(&chan_rows, key);
 	if (row)
-		chan_mapped(*row, l.flags, 0);
+		chan_mapped(*row, l->seen.flags, 0);
 	return 0;
 }
 
@@ -490,15 +389,10 @@ int mem_call(__u32 kind, __s64 ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	struct task_state *ts = cfg.mechs & MECHS_MAPPED ? state_of(task) : NULL;
+	struct task_state *ts = cfg.mechs & MECHS_MEMORY ? state_of(task) : NULL;
 	struct mem_spans *m;
 
-	if (!ts || call_is_compat(task) || kind == KIND_remap)
-		return 0;
-	m = bpf_map_lookup_elem(&mem_spans, &ts->proc);
-	if (m && kind != KIND_mlock && kind != KIND_mlockall && kind != KIND_madvise)
-		__sync_fetch_and_add(&m->version, 1);
-	if (!(cfg.mechs & MECHS_MEMORY))
+	if (!ts || call_is_compat(task))
 		return 0;
 	switch (kind) {
 	case KIND_mmap:

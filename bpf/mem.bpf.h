@@ -36,7 +36,7 @@ static __always_inline bool mmap_is_shared(struct pt_regs *regs)
 {
 	__u32 type = call_arg(regs, 3) & MAP_TYPE;
 
-	return cfg.mechs & MECHS_MAPPED && (type == MAP_SHARED || type == MAP_SHARED_VALIDATE);
+	return cfg.mechs & MECHS_MEMORY && (type == MAP_SHARED || type == MAP_SHARED_VALIDATE);
 }
 
 #define MAP_POPULATE 0x8000
@@ -314,21 +314,13 @@ static __always_inline void spans_inherit(__u32 from, __u32 from_id, __u32 to, _
 	spans_begin(n, tgid);
 }
 
-/* The memory is another one, or none any more: what was late is lost. */
+/* The memory is another one, or none any more. */
 static __always_inline void spans_forget(__u32 proc)
 {
 	struct mem_spans *m = bpf_map_lookup_elem(&mem_spans, &proc);
-	struct engine *en = the_engine();
 
-	if (!m || !en)
-		return;
-	spans_end(m);
-	if (!m->nr_late)
-		return;
-	__sync_fetch_and_sub(&en->touches_late, m->nr_late);
-	lose(LOSS_PAGE, m->nr_late);
-	m->nr_late = 0;
-	__builtin_memset(m->late, 0, sizeof(m->late));
+	if (m)
+		spans_end(m);
 }
 
 #endif

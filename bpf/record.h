@@ -319,7 +319,7 @@ enum loss {
 	LOSS_PAGE = 9, /* touches of shared pages that were not looked at, or had no room */
 	LOSS_URING = 10, /* io_uring: completions that could not be seen, or not told of what */
 	LOSS_AIO = 11, /* requests of io_submit() on channels: their results are not seen */
-	LOSS_FUTEX = 12, /* futex calls while the process changed its map of memory */
+	LOSS_FUTEX = 12, /* futex calls of which the memory was just being changed */
 	LOSS_PASSED = 13, /* descriptors or credentials of which it is not told what they were */
 	LOSS_MAX,
 };

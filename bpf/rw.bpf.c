@@ -443,11 +443,9 @@ int BPF_PROG(on_rare, struct pt_regs *regs, long ret)
 	case KIND_munmap:
 	case KIND_mremap:
 	case KIND_shmat:
-	case KIND_remap:
 	case KIND_madvise:
 	case KIND_mlock:
 	case KIND_mlockall:
-		touches_again(); /* it may be this call that was in the way */
 		return mem_call(kind, ret);
 	case KIND_eventfd:
 		return ret < 0 ? 0 : made_new(regs, kind, ret);

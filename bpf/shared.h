@@ -52,10 +52,10 @@ struct engine {
 	__u32 queue_users; /* there are any */
 	__u32 queue_crowd; /* some type has several senders and several receivers */
 	__u32 queues_off; /* threads: QUEUE_OFF */
-	__u32 touches_late; /* see mem_spans.late */
-	__u64 eventfds; /* made so far, and others whose addresses are used again */
 	__u32 passes; /* rows made in the map of these since the collector took them out */
 	__u32 places; /* how often somebody else may have come to be whom datagrams go to */
+	__u32 _pad;
+	__u64 eventfds; /* made so far, and others whose addresses are used again */
 	__u64 message_site; /* what code allocates messages of queues; 0: not known yet */
 };
 
@@ -116,8 +116,6 @@ struct sync_cache {
 	__u32 chan; /* row + 1 */
 	__u32 chan_id;
 	__u32 edge[2]; /* row + 1, by the role's lowest bit; 0: not known */
-	__u32 version; /* of mem_spans, when it was learnt */
-	__u32 _pad;
 };
 
 #define SYNC_CACHE 4 /* power of two */
@@ -249,8 +247,6 @@ struct tag_flow {
 
 #define MECHS_MEMORY (1U << MECH_SHM | 1U << MECH_POSIXSHM | 1U << MECH_MEMFD | 1U << MECH_MMAP)
 
-#define MECHS_MAPPED (MECHS_MEMORY | 1U << MECH_FUTEX)
-
 /* What is written there stays, and can be read again and again by its place. */
 #define MECHS_STORED (1U << MECH_POSIXSHM | 1U << MECH_MEMFD | 1U << MECH_FILE)
 
@@ -261,22 +257,13 @@ struct mem_span {
 	__u64 start, end; /* end 0: free */
 };
 
-/*
- * Touches that could not be looked at, as somebody was changing the map of memory: in one number the
- * page's address, and below it the version, the role and a 1.
- */
-#define MEM_LATE 64
 #define MEM_SHARERS 4096 /* power of two */
-#define LATE_VERSIONS 1024
 
 struct mem_spans {
 	__u32 proc; /* id */
 	__u32 nr; /* 0: it has none */
-	__u32 version; /* how often shared memory was mapped, or any unmapped */
-	__u32 nr_late;
 	__u32 tgid; /* as the kernel counts them */
 	__u32 _pad;
-	__u64 late[MEM_LATE]; /* 0: free */
 	struct mem_span span[MEM_SPANS];
 };
 

@@ -31,14 +31,6 @@ static __always_inline void places_changed(void)
 		__sync_fetch_and_add(&en->places, 1);
 }
 
-/* Touches of shared memory that are still to be looked at, see mem_spans.late. */
-static __always_inline bool any_late_touches(void)
-{
-	struct engine *en = the_engine();
-
-	return en && en->touches_late;
-}
-
 static __always_inline __u32 new_id(struct engine *en)
 {
 	return __sync_fetch_and_add(&en->next_id, 1) + 1;

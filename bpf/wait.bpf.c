@@ -11,6 +11,7 @@
 #include "lock.bpf.h"
 #include "mem.bpf.h"
 #include "sem.bpf.h"
+#include "vma.bpf.h"
 
 #define NOT_KNOWN (NO_ROOM - 1) /* what memory it is in cannot be seen at this moment */
 
@@ -37,7 +38,6 @@ static __always_inline void sync_learn(struct sync_cache *s, __u64 at, __u64 mm,
 	s->seq = seq;
 	s->chan = c && row < NOT_KNOWN ? row + 1 : 0;
 	s->chan_id = c ? c->id : 0;
-	s->version = 0;
 	s->edge[0] = s->edge[1] = 0;
 }
 
@@ -66,53 +66,53 @@ static __always_inline __u32 sem_row(struct task_state *ts, __u32 id)
 	return sync_known(s, id, object, 0) ? s->chan - 1 : sem_look(id, object);
 }
 
-/* How often the process has unmapped memory, or mapped some that is shared. */
-static __always_inline __u32 map_version(struct task_state *ts)
+static __always_inline int futex_use(__u64 addr, __u32 which)
 {
-	struct mem_spans *m = bpf_map_lookup_elem(&mem_spans, &ts->proc);
+	struct vma_look *l = vma_look_in(which);
+	struct chan_key *key = key_in(which);
+	__u64 file;
 
-	return m ? m->version : 0;
+	if (!l || !key)
+		return 0;
+	file = l->seen.file;
+	if (!file || !(l->seen.flags & VM_MAYSHARE))
+		return 0;
+	key->mech = MECH_FUTEX;
+	inode_key(PEEK_ADDR(struct file, file, f_inode), key);
+	key->word = (addr - l->seen.start + (l->seen.page << MEM_PAGE_SHIFT)) / sizeof(__u32);
+	l->file = file;
+	return 0;
 }
 
-/*
- * What is there, while somebody changes the map: the same as before, if since then nothing shared has
- * come and nothing gone. Else the look is worth some waiting.
- */
-static __always_inline __u32 futex_as_before(struct task_state *ts, struct futex_place *place,
-					     __u64 mm, __u32 tries)
+static long futex_found(struct task_struct *task, struct vm_area_struct *vma, struct vma_ask *ask)
 {
-	struct sync_cache *s = sync_slot(ts, place->addr);
+	return vma_locked(vma, ask, futex_use);
+}
 
-	if (s->version == map_version(ts) && sync_known(s, place->addr, mm, s->seq))
-		return s->chan - 1;
-	return futex_find(place, tries) == -EBUSY ? NOT_KNOWN : NO_ROW;
+static long futex_try(__u32 i, struct vma_ask *ask)
+{
+	return vma_try(ask, futex_found, futex_use);
 }
 
 __noinline __u32 futex_look(__u64 addr, __u32 tries)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct task_state *ts = state_of(task);
-	struct futex_place place = { .addr = addr };
-	struct chan_key key = { .mech = MECH_FUTEX };
+	struct vma_look *l = vma_look_in(KEY_CALL);
+	struct vma_ask ask = { .addr = addr, .which = KEY_CALL, .err = -EBUSY };
 	__u64 mm = (__u64)UNTRUSTED(struct task_struct, task)->mm, seq = mm_map_version(mm);
-	__u32 row, version;
+	__u32 row;
 
-	if (!ts)
+	if (!ts || !l)
 		return NO_ROW;
-	version = map_version(ts);
-	if (futex_find(&place, 1) == -EBUSY) {
-		row = futex_as_before(ts, &place, mm, tries);
-		if (row != NO_ROW)
-			return row;
-	}
-	if (!place.file)
+	bpf_loop(tries, futex_try, &ask, 0);
+	if (ask.err == -EBUSY)
+		return NOT_KNOWN;
+	if (!l->file)
 		return NO_ROW;
-	inode_key(PEEK_ADDR(struct file, place.file, f_inode), &key);
-	key.word = place.offset / sizeof(__u32);
-	row = chan_get(&key, place.file, ROLE_WAIT, 0);
+	row = chan_of_scratch(KEY_CALL, l->file, ROLE_WAIT, 0);
 	/* The version is from before the look: what has changed since is looked at again. */
 	sync_learn(sync_slot(ts, addr), addr, mm, seq, row);
-	sync_slot(ts, addr)->version = version;
 	return row;
 }
 
@@ -188,12 +188,12 @@ __noinline __u32 sync_row(__u32 kind)
 	case KIND_futex:
 		if (futex_is_private(regs) || !futex_op_is(regs, FUTEX_WAITS))
 			return NO_ROW;
-		/* Interrupts are off: it is looked at again when the call ends. */
-		return futex_row(ts, call_arg(regs, 0), 1);
+		/* Not for long, as interrupts are off: it is looked at again when the call ends. */
+		return futex_row(ts, call_arg(regs, 0), VMA_FEW);
 	case KIND_futex_wait:
 	case KIND_futex_waitv:
 		addr = futex2_addr(regs, kind, -1);
-		return addr ? futex_row(ts, addr, 1) : NO_ROW;
+		return addr ? futex_row(ts, addr, VMA_FEW) : NO_ROW;
 	case KIND_flock:
 	case KIND_lock:
 		return lock_row(call_arg(regs, 0));
@@ -359,7 +359,7 @@ static __always_inline void futex_waited(struct call *c, long ret, bool unseen)
 /* Of an operation on two words, the other one. */
 static __always_inline void futex_second(struct call *c, struct pt_regs *regs, long ret)
 {
-	__u32 row = futex_row(c->ts, call_arg(regs, 4), FUTEX_TRIES);
+	__u32 row = futex_row(c->ts, call_arg(regs, 4), VMA_MANY);
 
 	futex_not_counted(c->ts, row);
 	if (row >= NOT_KNOWN)
@@ -377,7 +377,7 @@ static __always_inline int futex(struct pt_regs *regs, long ret)
 
 	if ((!waits && !futex_op_is(regs, FUTEX_WAKES)) || !call_begin(&c, regs))
 		return 0;
-	row = c.noted ? c.a->chan - 1 : futex_row(c.ts, addr, FUTEX_TRIES);
+	row = c.noted ? c.a->chan - 1 : futex_row(c.ts, addr, VMA_MANY);
 	futex_not_counted(c.ts, row);
 	if (row < NOT_KNOWN) {
 		call_done(&c);
@@ -420,7 +420,7 @@ static __always_inline int futex2(struct pt_regs *regs, __u32 kind, long ret)
 	if (!call_begin(&c, regs))
 		return 0;
 	if (addr)
-		row = futex_row(c.ts, addr, FUTEX_TRIES);
+		row = futex_row(c.ts, addr, VMA_MANY);
 	if (c.noted) {
 		/* If that is not known, it stays with the one that it was thought to be. */
 		if (row < NOT_KNOWN && row != c.a->chan - 1)

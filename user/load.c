@@ -131,7 +131,7 @@ static int size_memory(struct tracer *t, size_t procs)
 	bool on = t->opts.mechs & MECHS_MEMORY;
 	struct ipctrace_bpf *s = t->skel;
 	int err = bpf_map__set_max_entries(s->maps.mem_spans,
-					   t->opts.mechs & MECHS_MAPPED ? procs : 1);
+					   t->opts.mechs & MECHS_MEMORY ? procs : 1);
 
 	err = err ?: bpf_map__set_max_entries(s->maps.touches, on ? TOUCHES : 1);
 	on = t->opts.mechs & 1U << MECH_FILE;
@@ -214,10 +214,8 @@ static void pick_programs(const struct tracer *t, struct ipctrace_bpf *s, const 
 	bpf_program__set_autoattach(s->progs.message_made, false);
 	bpf_program__set_autoattach(s->progs.message_freed, false);
 	bpf_program__set_autoattach(s->progs.on_touch, false);
-	bpf_program__set_autoattach(s->progs.on_late_touch, false);
 	if (!(t->opts.mechs & MECHS_MEMORY)) {
 		bpf_program__set_autoload(s->progs.on_touch, false);
-		bpf_program__set_autoload(s->progs.on_late_touch, false);
 		bpf_program__set_autoload(s->progs.on_fault_user, false);
 		bpf_program__set_autoload(s->progs.on_fault_kernel, false);
 	}

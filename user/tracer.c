@@ -75,20 +75,13 @@ static int map_tables(struct tracer *t)
 		       : -ENOMEM;
 }
 
-/* Programs that only one other goes on to. */
+/* A program that only others of one kind go on to. */
 static int fill_only(struct tracer *t, struct bpf_map *map, const char *prog)
 {
 	int fd = tracer__prog_fd(t, prog);
 	uint32_t zero = 0;
 
 	return fd < 0 || !bpf_map_update_elem(bpf_map__fd(map), &zero, &fd, 0) ? 0 : -errno;
-}
-
-static int fill_faults(struct tracer *t)
-{
-	int err = fill_only(t, t->skel->maps.on_fault, "on_touch");
-
-	return err ?: fill_only(t, t->skel->maps.on_switch, "on_late_touch");
 }
 
 static int fill_dispatch(struct tracer *t)
@@ -101,7 +94,7 @@ static int fill_dispatch(struct tracer *t)
 		if (prog >= 0 && bpf_map_update_elem(fd, &kind, &prog, 0))
 			return -errno;
 	}
-	return fill_faults(t);
+	return fill_only(t, t->skel->maps.on_fault, "on_touch");
 }
 
 int tracer__prog_fd(const struct tracer *t, const char *name)
@@ -194,7 +187,6 @@ static void empty_dispatch(struct tracer *t)
 	for (uint32_t kind = 0; kind < KIND_MAX; kind++)
 		bpf_map_delete_elem(bpf_map__fd(t->skel->maps.on_exit), &kind);
 	bpf_map_delete_elem(bpf_map__fd(t->skel->maps.on_fault), &zero);
-	bpf_map_delete_elem(bpf_map__fd(t->skel->maps.on_switch), &zero);
 }
 
 /* What counts goes first. A task that ends meanwhile still says what it has seen. */
@@ -293,7 +285,6 @@ void tracer__stop(struct tracer *t)
 	for (int i = 0; i < HALVES; i++)
 		ipctrace_bpf__detach(t->half[i]);
 	empty_dispatch(t);
-	t->engine->loss[LOSS_PAGE] += t->engine->touches_late;
 	tracer__consume(t);
 	harvest__all(t);
 }

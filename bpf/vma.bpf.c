@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * What is mapped at an address of the current task's memory. The kernel's own way to look, bpf_find_vma(),
+ * takes the lock of the map, and gives up if somebody is changing it: for long, perhaps, as who does may
+ * have lost the processor. Then the map is looked at without the lock.
+ *
+ * It is a tree of nodes that is made for that: they are changed so that who reads meanwhile comes to what
+ * was there before or after, and freed (RCU) only when no program that is running now can still see them.
+ * Mappings are neither, so what is found is believed only if all of this holds:
+ *
+ * - Two walks came to the same mapping, and both times it said the same of itself. As it was in the tree
+ *   in between, it was no other one's by then whose memory it had been (before Linux 6.4 it is used again
+ *   at once), nor was its file, which it held.
+ * - It is of this memory, and its ends are those that the tree has for it. A mapping that is being split,
+ *   merged or cut has others for a moment, before or after the tree has.
+ * - Who is changing the map does not hold the lock of that file's mappings. The kernel takes it for any
+ *   change of where a mapping begins in memory and in its file, as who looks from the file for all
+ *   that map a page must not see the one without the other. (Mappings that grow down by
+ *   themselves do without, and are never shared.) So these two are of the same time, however long the
+ *   writer stands still between writing the one and the other. While it is held, they are only if with
+ *   them the mapping ends at the page of the file where it ended before: that is noted elsewhere in it,
+ *   changed at another time, and with one of them new and the other one old it would end elsewhere.
+ * - Where the kernel counts changes of the map, none ended and none began between the walks. Else a mapping
+ *   would have to be changed, changed back and changed again at the right moments to look the same.
+ *
+ * What is not changed by then is as it was before; moved memory (mremap) is a new mapping, complete before
+ * it is in the tree; and unmapped memory is out of the tree before it is given up. That nothing is there
+ * may be for a moment only, between what was replaced and what replaces it: it is believed if
+ * nobody is changing the map.
+ */
+#include "mem.bpf.h"
+#include "vma.bpf.h"
+
+/* --- the tree: Linux 6.1 (54a611b60590, "Maple Tree: add new data structure") --- */
+
+#define MAPLE_NODE 255UL /* these bits are not of a node's address */
+#define MAPLE_TYPE(node) ((node) >> 3 & 15)
+#define MAPLE_LEAF 1
+#define MAPLE_RANGE 2
+#define MAPLE_ARANGE 3
+#define MAPLE_LAST 4096 /* entries up to this are no addresses */
+#define MAPLE_DEPTH 12 /* a map can have 65,530 mappings, or a few more */
+#define MAPLE_AGAIN 1 /* no entry: the node is out of the tree by now */
+
+#define MAPLE_AT(type, field) (bpf_core_field_offset(struct type, field) / sizeof(__u64))
+
+/* 1 if a < b, without a branch: the verifier would go both ways each time. */
+static __always_inline __u64 is_less(__u64 a, __u64 b)
+{
+	return (a - b) >> 63;
+}
+
+/* A word of the node; in the very register that is added, where the compiler must not drop it. */
+static __always_inline __u64 maple_word(const struct vma_look *l, __u64 i)
+{
+	asm volatile("%0 &= %1" : "+r"(i) : "i"(MAPLE_WORDS - 1));
+	return l->node[i];
+}
+
+/* The last slot that is used, as the kernel finds it in ma_data_end(). */
+static __always_inline __u64 maple_end(const struct vma_look *l, __u32 type)
+{
+	__u64 last;
+
+	if (type == MAPLE_ARANGE)
+		return maple_word(l, MAPLE_AT(maple_arange_64, meta)) & 0xff;
+	last = maple_word(l, MAPLE_AT(maple_range_64, slot) - 1);
+	if (!last)
+		return maple_word(l, MAPLE_WORDS - 1) & 0xff; /* in the last slot's place */
+	return last == l->max ? MAPLE_AT(maple_range_64, slot) - 2
+			      : MAPLE_AT(maple_range_64, slot) - 1;
+}
+
+/* One level down: what the node has for the address. A pivot is the last address of its slot. */
+__noinline __u64 maple_down(__u64 node, __u64 addr, __u32 which)
+{
+	struct vma_look *l = vma_look_in(which);
+	__u64 at = node & ~MAPLE_NODE, end, slot = 0;
+	__u32 type = MAPLE_TYPE(node);
+
+	if (!l || !at || type < MAPLE_LEAF || type > MAPLE_ARANGE ||
+	    bpf_probe_read_kernel(l->node, sizeof(l->node), (void *)at) ||
+	    (l->node[0] & ~MAPLE_NODE) == at)
+		return MAPLE_AGAIN;
+	end = maple_end(l, type);
+	for (__u64 i = 0; i < MAPLE_AT(maple_range_64, slot) - 1; i++)
+		slot += is_less(i, end) &
+			is_less(l->node[i + 1] >> MEM_PAGE_SHIFT, addr >> MEM_PAGE_SHIFT);
+	if (slot < end)
+		l->max = maple_word(l, slot + 1);
+	if (slot)
+		l->min = maple_word(l, slot) + 1;
+	return maple_word(l, slot + (type == MAPLE_ARANGE ? MAPLE_AT(maple_arange_64, slot)
+							  : MAPLE_AT(maple_range_64, slot)));
+}
+
+/* What the tree has there: a mapping, or 0. */
+static __always_inline __u64 maple_find(__u64 mm, __u64 addr, __u32 which, struct vma_look *l)
+{
+	__u64 at = PEEK_ADDR(struct mm_struct, mm, mm_mt.ma_root);
+	bool leaf = false;
+
+	l->min = 0;
+	l->max = ~0ULL;
+	for (int i = 0; i < MAPLE_DEPTH && !leaf; i++) {
+		if (at <= MAPLE_LAST)
+			return MAPLE_AGAIN;
+		leaf = MAPLE_TYPE(at) == MAPLE_LEAF;
+		at = maple_down(at, addr, which);
+	}
+	return leaf ? at : MAPLE_AGAIN;
+}
+
+/* --- mappings --- */
+
+static __always_inline __u64 my_mm(void)
+{
+	return (__u64)UNTRUSTED(struct task_struct, bpf_get_current_task_btf())->mm;
+}
+
+/* Does who holds the lock of the map hold that of the file's mappings, too? */
+static __always_inline bool file_map_changes(__u64 mm, __u64 file)
+{
+	__u64 mapping = PEEK_ADDR(struct file, file, f_mapping), writer;
+
+	writer = rwsem_writer(mapping + bpf_core_field_offset(struct address_space, i_mmap_rwsem));
+	return writer &&
+	       writer == rwsem_writer(mm + bpf_core_field_offset(struct mm_struct, mmap_lock));
+}
+
+/*
+ * The page of the file behind the mapping, as it was when it was put into the file's tree of mappings. What
+ * is noted there is the last one of all that are below in that tree. 0: there are others below.
+ */
+static __always_inline __u64 vma_noted_end(__u64 vma)
+{
+	struct vm_area_struct *v = OBJECT(struct vm_area_struct, vma);
+
+	if (PEEK_ADDR(struct vm_area_struct, vma, shared.rb.rb_left) ||
+	    PEEK_ADDR(struct vm_area_struct, vma, shared.rb.rb_right))
+		return 0;
+	return FIELD(v, shared.rb_subtree_last) + 1;
+}
+
+/* False: where it begins may be changed this very moment, in memory or in its file. */
+static __always_inline bool vma_is_whole(__u64 mm, const struct vma_seen *s)
+{
+	if (!(s->flags & VM_MAYSHARE) || !file_map_changes(mm, s->file))
+		return true;
+	return s->until && s->until == s->page + ((s->end - s->start) >> MEM_PAGE_SHIFT);
+}
+
+/* One look without the lock. */
+__noinline int vma_walk(__u64 addr, __u32 which)
+{
+	struct vma_look *l = vma_look_in(which);
+	__u64 mm = my_mm(), vma;
+
+	if (!l || !mm || !rwsem_tells_owner())
+		return -EBUSY;
+	__builtin_memset(&l->seen, 0, sizeof(l->seen));
+	l->seen.changes = mm_map_changes(mm);
+	vma = maple_find(mm, addr, which, l);
+	if (!vma)
+		return mm_map_is_locked(mm) ? -EBUSY : 0;
+	if (vma <= MAPLE_LAST)
+		return -EBUSY;
+	vma_read(&l->seen, vma);
+	l->seen.until = vma_noted_end(vma);
+	if (PEEK_ADDR(struct vm_area_struct, vma, vm_mm) != mm || l->seen.start != l->min ||
+	    l->seen.end != l->max + 1)
+		return -EBUSY;
+	return vma_is_whole(mm, &l->seen) ? 0 : -EBUSY;
+}
