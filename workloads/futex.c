@@ -341,7 +341,10 @@ static void changing_waker(void *arg)
 	struct changer c;
 
 	(void)arg;
-	changer__start(&c);
+	if (arg_is("changes", "same"))
+		changer__start(&c, mem.addr + PAGE, PAGE);
+	else
+		changer__start(&c, NULL, 0);
 	for (uint32_t i = 0; i < arg_num("rounds"); i++)
 		die_if(x_wake(&one, 1), "woke somebody");
 	changer__stop(&c);
@@ -349,8 +352,9 @@ static void changing_waker(void *arg)
 
 static void run_changing(void)
 {
-	region__make(&mem, PAGE);
-	one = word__new(&mem, 0, "word");
+	region__make(&mem, 4 * PAGE);
+	/* Of the part behind the split, where it begins is another place of the file, too. */
+	one = word__new(&mem, 3 * PAGE + 16, "word");
 	proc__wait(proc__spawn("waker", changing_waker, NULL));
 }
 
@@ -476,8 +480,9 @@ const struct factory futex_factories[] = {
 	{
 		.name = "futex-changing",
 		.help = "calls while another thread changes the map of memory",
-		.params = { ROUNDS_PARAM("200"), COMMON_PARAMS, MEMORY_PARAM("anon") },
-		.selftest = "rounds=10",
+		.params = { ROUNDS_PARAM("200"), COMMON_PARAMS, MEMORY_PARAM("anon"),
+			    CHANGES_PARAM },
+		.selftest = "rounds=10;rounds=10 changes=same memory=file",
 		.run = run_changing,
 	},
 	{

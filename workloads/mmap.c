@@ -186,7 +186,11 @@ static void changing_user(void *arg)
 	struct mem m = shared__attach(s, false);
 	struct changer c;
 
-	changer__start(&c);
+	/* Pages that are no places. */
+	if (arg_is("changes", "same"))
+		changer__start(&c, m.at + PLACE_SIZE / 2, PLACE_SIZE / 2);
+	else
+		changer__start(&c, NULL, 0);
 	for (uint32_t i = 0; i < m.places; i++)
 		mem__write(&m, i, mem__value(i, SEED));
 	changer__stop(&c);
@@ -282,8 +286,9 @@ const struct factory mmap_factories[] = {
 		.name = "mmap-changing",
 		.help = "pages touched while another thread changes the map of memory",
 		.params = { COMMON_PARAMS,
-			    NUM_PARAM("places", "64", 1, MAX_PLACES, "pages touched") },
-		.selftest = "places=8",
+			    NUM_PARAM("places", "64", 1, MAX_PLACES, "pages touched"),
+			    CHANGES_PARAM },
+		.selftest = "places=8;places=8 changes=same",
 		.run = run_changing,
 	},
 	{ .name = NULL }

@@ -147,11 +147,6 @@ def batched(batch, index, by_itself):
     return run
 
 
-def one_at_a_time(_):
-    raise lib.Skip("one processor at a time is emulated here: who waits a moment for the other one "
-                   "waits in vain, which is counted as lost")
-
-
 def register(prefix, variants, options=()):
     """A test for each factory of a mechanism with each of its parameters, or with none."""
     for name in sorted(set(factories()) | set(variants)):
@@ -159,9 +154,6 @@ def register(prefix, variants, options=()):
             continue
         for params in variants.get(name, [""]):
             add = lib.test(" ".join([name] + params.split()))
-            if "changing" in name and lib.VM:
-                add(one_at_a_time)
-                continue
             # So many processes that they are folded; or what is lost if the machine is too busy, which
             # the first one of a batch would tell of, whoever it was.
             if "churn" in name or "changing" in name:

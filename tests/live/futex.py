@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Futexes that processes share, and what the C library builds on them, against the facts."""
+import lib
 from facts import register
-from lib import PYTHON, check_equal, test
+from lib import PYTHON, check, check_equal, pick, test
 
 ONLY = ["-m", "futex"]  # the memory that they are in is a channel, too
 MEMORY = ["memory=" + kind for kind in ("anon", "zero", "file", "posixshm", "memfd", "shm")]
@@ -18,6 +19,7 @@ VARIANTS = {
     "futex-wake2": ["", "memory=memfd rounds=200"],
     "futex-waitv": ["", "words=1", "words=128 rounds=50", "memory=shm words=2"],
     "futex-requeue2": ["", "procs=20 memory=file"],
+    "futex-changing": ["", "rounds=2000"],
     "futex-sem": ["", "kind=unnamed", "kind=unnamed memory=file"],
     "futex-pmutex": ["", "kind=robust", "kind=pi"],
     "futex-pbarrier": ["", "procs=10"],
@@ -54,3 +56,17 @@ def executed_again(t):
     woken = {graph.chans[e["channel"]]["name"]: e["ops"] for e in graph.edges_of(role="wake")}
     check_equal({int(name.rpartition("/")[2].partition("+")[0]): n for name, n in woken.items()},
                 {n: n for n in (1, 3, 5, 7, 9)}, "calls on the word of each file")
+
+
+@test("a word in a mapping that another thread splits again and again")
+def split(t):
+    """No call is ever on another word. One may be lost, and told: see what the README says of that."""
+    rounds = pick(100000, 2000)
+    for memory in ("memory=shm", "memory=file"):
+        graph = t.trace([lib.WORKLOAD, "--facts", "/dev/null", "futex-changing", "changes=same",
+                         "rounds=%d" % rounds, memory], ONLY, lossless=False)
+        woken = [(graph.chans[e["channel"]]["name"].rpartition("+")[2], e["ops"])
+                 for e in graph.edges_of(role="wake")]
+        lost = graph.lost["by_cause"]["futex"]
+        check_equal(woken, [(str(3 * 4096 + 16), rounds - lost)], "calls by word")
+        check(lost <= rounds / 100, "%d of %d calls are lost" % (lost, rounds))
