@@ -42,12 +42,16 @@
 #define MAPLE_DEPTH 12 /* a map can have 65,530 mappings, or a few more */
 #define MAPLE_AGAIN 1 /* no entry: the node is out of the tree by now */
 
+#define MAPLE_PIVOTS 15 /* at most: of a leaf, and others without gaps */
 #define MAPLE_AT(type, field) (bpf_core_field_offset(struct type, field) / sizeof(__u64))
 
-/* 1 if a < b, without a branch: the verifier would go both ways each time. */
+/* 1 if a < b, without a branch: the verifier would go both ways each time. Neither has the highest bit. */
 static __always_inline __u64 is_less(__u64 a, __u64 b)
 {
-	return (a - b) >> 63;
+	a -= b;
+	/* The compiler must not see that this is a comparison. */
+	asm volatile("" : "+r"(a));
+	return a >> 63;
 }
 
 /* A word of the node; in the very register that is added, where the compiler must not drop it. */
@@ -64,11 +68,10 @@ static __always_inline __u64 maple_end(const struct vma_look *l, __u32 type)
 
 	if (type == MAPLE_ARANGE)
 		return maple_word(l, MAPLE_AT(maple_arange_64, meta)) & 0xff;
-	last = maple_word(l, MAPLE_AT(maple_range_64, slot) - 1);
+	last = maple_word(l, MAPLE_PIVOTS);
 	if (!last)
 		return maple_word(l, MAPLE_WORDS - 1) & 0xff; /* in the last slot's place */
-	return last == l->max ? MAPLE_AT(maple_range_64, slot) - 2
-			      : MAPLE_AT(maple_range_64, slot) - 1;
+	return last == l->max ? MAPLE_PIVOTS - 1 : MAPLE_PIVOTS;
 }
 
 /* One level down: what the node has for the address. A pivot is the last address of its slot. */
@@ -83,7 +86,8 @@ __noinline __u64 maple_down(__u64 node, __u64 addr, __u32 which)
 	    (l->node[0] & ~MAPLE_NODE) == at)
 		return MAPLE_AGAIN;
 	end = maple_end(l, type);
-	for (__u64 i = 0; i < MAPLE_AT(maple_range_64, slot) - 1; i++)
+#pragma clang loop unroll(full)
+	for (__u64 i = 0; i < MAPLE_PIVOTS; i++)
 		slot += is_less(i, end) &
 			is_less(l->node[i + 1] >> MEM_PAGE_SHIFT, addr >> MEM_PAGE_SHIFT);
 	if (slot < end)
