@@ -54,5 +54,6 @@ int aio_submitted(__u64 requests, __s64 n)
 
 	if (n > 0 && n <= AIO_MOST && state_of(task) && !call_is_compat(task))
 		bpf_loop(n, aio_step, &w, 0);
+	crowd_forget(); /* what they have read */
 	return 0;
 }

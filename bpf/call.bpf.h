@@ -19,6 +19,9 @@ int attach_to(__u64 file, __u64 name, __u32 len);
 int goes_elsewhere(__u32 chan, __u32 places);
 int note_act(__u32 which, __u32 fd, __u32 role);
 int edge_failed(__u32 edge, __s64 ret);
+int crowd_user(__u32 chan, __u32 end, __u32 role, __u64 file);
+int crowd_got(__u32 edge, __u64 file, __s64 ret, __u32 flags, __u64 msg);
+int crowd_forget(void);
 int chan_note_fill(__u32 chan, __u64 file);
 int ledger_settle(__u32 chan, __u32 proc, __u32 role, __u64 n, __u64 file);
 int ledger_reopened(__u32 chan, __u64 file);
@@ -44,6 +47,12 @@ static __always_inline bool ledger_works(const struct chan_row *c)
 	__s32 ledger = *(volatile __u32 *)&c->ledger;
 
 	return ledger > 0;
+}
+
+/* Do several processes read from it, which is a socket? */
+static __always_inline bool has_crowd(const struct chan_row *c)
+{
+	return *(volatile __u32 *)&c->ledger & LEDGER_CROWD;
 }
 
 /* One field at a time: the whole header would be too much for the stack. */
@@ -202,6 +211,9 @@ static __always_inline void act_end(struct act *a, struct task_state *ts, __s64 
 		lose(LOSS_NO_EDGE, 1);
 		return;
 	}
+	/* First, as the verifier then need not follow what else there is once with it and once without. */
+	if (has_crowd(c))
+		crowd_got(a->edge - 1, a->file, ret, a->flags, 0);
 	/* Before the counters: a ledger that is opened after this takes them for what was before it. */
 	ledger = ledger_works(c);
 	moved = act_count(a, e, ret, blocked_ns);

@@ -75,6 +75,11 @@ struct file___6_12 {
 	atomic64_t f_count;
 } __attribute__((preserve_access_index));
 
+/* Linux 6.5 (dc97391e6610, "sock: Remove ->sendpage*() in favour of sendmsg(MSG_SPLICE_PAGES)"). */
+struct proto_ops___6_4 {
+	void *sendpage;
+} __attribute__((preserve_access_index));
+
 /* Has it several descriptors, here or in other processes? */
 static __always_inline bool file_is_shared(__u64 file)
 {

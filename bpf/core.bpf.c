@@ -168,6 +168,8 @@ int attach(__u64 file, __u32 fd, __u32 role)
 			pipe_attached(chan, file, role);
 		if (c->key.mech == MECH_UNIX && role == ROLE_READ)
 			dgram_opened(chan, file);
+		if (c->key.mech == MECH_UNIX || c->key.mech == MECH_UDP)
+			crowd_user(chan, found >> 32, role, file);
 		if (c->key.mech == MECH_TCP)
 			tcp_attached(chan, found >> 32, file);
 		if (c->key.mech == MECH_FILE)

@@ -15,6 +15,7 @@
 #include "tcp.bpf.c"
 #include "udp.bpf.c"
 #include "scope.bpf.c"
+#include "crowd.bpf.c"
 #include "unix.bpf.c"
 #include "passed.bpf.c"
 #include "uring.bpf.c"

@@ -62,9 +62,10 @@ static __always_inline struct settling *the_settling(void)
 
 static const struct flow_val no_flow;
 
-static __noinline void flow_add(__u32 chan, __u32 from, __u32 to, __u64 bytes)
+/* end: at which it was given. */
+static __noinline void flow_add_at(__u32 chan, __u32 end, __u32 from, __u32 to, __u64 bytes)
 {
-	struct flow_key key = { .chan = chan, .from = from, .to = to };
+	struct flow_key key = { .chan = chan, .from = from, .to = to, .end = end };
 	struct flow_val *v = bpf_map_lookup_elem(&flows, &key);
 
 	if (!v) {
@@ -78,6 +79,11 @@ static __noinline void flow_add(__u32 chan, __u32 from, __u32 to, __u64 bytes)
 	}
 	__sync_fetch_and_add(&v->bytes, bytes);
 	__sync_fetch_and_add(&v->ops, 1);
+}
+
+static __always_inline void flow_add(__u32 chan, __u32 from, __u32 to, __u64 bytes)
+{
+	flow_add_at(chan, 0, from, to, bytes);
 }
 
 /* The channel has a second writer, that process: in a call, or at the end of its first. */

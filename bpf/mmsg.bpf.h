@@ -29,6 +29,13 @@ static __always_inline void mmsg_unix(struct act *a, __u64 msg, __u32 len)
 	control_noted(a->edge - 1, msg);
 }
 
+static __always_inline bool crowd_at(__u32 chan)
+{
+	struct chan_row *c = chan_at(chan);
+
+	return c && has_crowd(c);
+}
+
 /* One message, in user memory, of the call that is described in the thread's state. */
 __noinline int mmsg_one(__u64 msg, __u32 first)
 {
@@ -53,6 +60,9 @@ __noinline int mmsg_one(__u64 msg, __u32 first)
 		return 0;
 	}
 	act_count(&ts->acts[0], e, m->ret < 0 ? m->ret : len, first ? ts->slept[0] : 0);
+	if (m->role == ROLE_READ && crowd_at(ts->acts[0].chan - 1))
+		crowd_got(ts->acts[0].edge - 1, m->file, m->ret < 0 ? m->ret : len,
+			  ts->acts[0].flags | ACT_ONE_OF_MANY, msg);
 	if (m->is_unix && m->ret >= 0)
 		mmsg_unix(&ts->acts[0], msg, len);
 	if (!m->is_unix && m->role == ROLE_WRITE)
@@ -89,6 +99,8 @@ static __always_inline int mmsg(struct pt_regs *regs, __u32 kind, long ret)
 	c.ts->call = 0;
 	bpf_loop(ret < 0 ? 1 : ret & (2 * MMSG_MAX - 1), mmsg_step, &msgs, 0);
 	dgrams_end(c.ts->acts[0].edge - 1);
+	if (!send)
+		crowd_forget();
 	return 0;
 }
 

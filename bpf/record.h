@@ -164,6 +164,8 @@ struct chan_end {
 
 /* Nothing is entered in the ledger, as there is one writer: the edges say it. */
 #define LEDGER_RESTS (1U << 31)
+/* Instead of a row, of a socket: several processes read from it. See crowd.bpf.c. */
+#define LEDGER_CROWD (1U << 30)
 
 struct chan_row {
 	__u32 id; /* 0: free row */
@@ -175,7 +177,7 @@ struct chan_row {
 	__u64 found_bytes; /* bytes that lay in it when it was first seen */
 	__u32 first_writer; /* process id; 0: nobody yet; PROC_SHARED: not known who was first */
 
-	__u32 ledger; /* row + 1, maybe with LEDGER_RESTS */
+	__u32 ledger; /* row + 1, maybe with LEDGER_RESTS; or LEDGER_CROWD */
 	__u16 name_len;
 	__u16 page_shift; /* of memory: the size of its pages, as a power of two; 0: any other */
 	char name[PATH_LEN];

@@ -57,7 +57,19 @@ struct engine {
 	__u32 _pad;
 	__u64 eventfds; /* made so far, and others whose addresses are used again */
 	__u64 message_site; /* what code allocates messages of queues; 0: not known yet */
+	/* Of sockets that several processes read from: there are some, see crowd.bpf.c. */
+	__u32 unix_crowd;
+	__u32 udp_crowd;
+	__u32 follows_skbs; /* the collector's: each that is allocated has been seen since it was set */
+	__u32 _pad3;
+	__u64 skb_cache; /* address of what buffers of sockets are allocated from; 0: not known yet */
 };
+
+/*
+ * Rows of sockets list no edges: in their place is who alone writes or reads at each end; 0: nobody yet;
+ * PROC_SHARED: several do.
+ */
+#define SOLE_USER(end, role) (((end)&1) << 1 | ((role)&1))
 
 /* Whose an edge is. */
 struct edge_owner {
@@ -94,7 +106,12 @@ struct fd_cache {
 #define SIGNALFD 0xfffffffeU /* what is read from it comes over other channels */
 #define OF_PROCESS 0xfffffffdU /* leads to another process: see vm.bpf.c */
 
-enum act_flags { ACT_NONBLOCK = 1, ACT_SLEPT = 2, ACT_PEEK = 4 };
+enum act_flags {
+	ACT_NONBLOCK = 1,
+	ACT_SLEPT = 2,
+	ACT_PEEK = 4,
+	ACT_ONE_OF_MANY = 8, /* what others did may have come between what it did and its end */
+};
 
 /* What a call does to one channel. */
 struct act {

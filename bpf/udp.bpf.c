@@ -90,15 +90,151 @@ static __noinline int udp_leaves(__u64 sk, __u64 ip)
 	return 0;
 }
 
+/*
+ * Who sends from an address and port of this host, whatever socket that is. Many more than there are are
+ * forgotten.
+ */
+struct udp_source {
+	__u64 ino; /* the socket */
+	__u64 since; /* it was another one before; 0: not known to */
+	__u32 proc; /* PROC_SHARED: several, or not watched */
+	__u32 _pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct udp_key);
+	__type(value, struct udp_source);
+} udp_sources SEC(".maps");
+
+/* The current task sends a datagram with that IP header. */
+static __noinline int udp_source(__u64 sk, __u64 ip)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	struct udp_source new = { .ino = sock_ino(sk), .proc = ts ? ts->proc_id : PROC_SHARED };
+	struct udp_key key = { .netns = udp_netns(sk), .family = AF_INET };
+	struct udp_source *s;
+	__u16 port = 0;
+	__u8 byte = 0;
+
+	bpf_probe_read_kernel(&byte, 1, (void *)ip);
+	if (byte >> 4 == 6) {
+		key.family = AF_INET6;
+		bpf_probe_read_kernel(key.addr, 16, (void *)(ip + 8));
+		bpf_probe_read_kernel(&port, 2, (void *)(ip + 40));
+	} else {
+		bpf_probe_read_kernel(key.addr, 4, (void *)(ip + 12));
+		bpf_probe_read_kernel(&port, 2, (void *)(ip + (byte & 15) * 4));
+	}
+	key.port = bpf_ntohs(port);
+	s = bpf_map_lookup_elem(&udp_sources, &key);
+	if (s && s->ino == new.ino) {
+		if (s->proc != new.proc)
+			s->proc = PROC_SHARED;
+		return 0;
+	}
+	new.since = s ? bpf_ktime_get_ns() : 0;
+	bpf_map_update_elem(&udp_sources, &key, &new, BPF_ANY);
+	return 0;
+}
+
+static __always_inline bool udp_is_empty(__u64 sk)
+{
+	return !PEEK(struct udp_sock, sk, reader_queue.qlen) &&
+	       !PEEK(struct sock, sk, sk_receive_queue.qlen);
+}
+
+#define UDP_ON_ITS_WAY 1000000000ULL /* ns: far longer than it takes within a host */
+#define NO_MSG 1 /* not in the current call */
+
+/* Where the kernel has said who sent what the current call received, in user memory; 0: not asked. */
+static __always_inline __u64 name_asked(__u64 msg)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	__u32 kind = kind_of(regs);
+	__u64 name = 0;
+
+	if (msg == NO_MSG)
+		return 0;
+	if (kind == KIND_recvfrom)
+		return call_arg(regs, 4);
+	if (kind == KIND_recvmsg)
+		msg = call_arg(regs, 1);
+	if (msg && MSG_FIELD(name, msg, msg_hdr.msg_name))
+		return 0;
+	return name;
+}
+
+static __always_inline struct udp_source *udp_source_at(__u64 sk, __u64 name)
+{
+	struct chan_end e = {};
+	struct udp_key key = {};
+	__u16 port = 0;
+
+	bpf_probe_read_user(&e.family, sizeof(e.family), (void *)name);
+	bpf_probe_read_user(&port, sizeof(port), (void *)(name + 2));
+	if (e.family == AF_INET6) {
+		bpf_probe_read_user(e.addr, 16, (void *)(name + 8));
+		inet_unmap(&e);
+	} else if (e.family == AF_INET) {
+		bpf_probe_read_user(e.addr, 4, (void *)(name + 4));
+	} else {
+		return NULL;
+	}
+	e.netns = udp_netns(sk);
+	e.port = bpf_ntohs(port);
+	udp_key_at(&key, &e, 0);
+	return bpf_map_lookup_elem(&udp_sources, &key);
+}
+
+/*
+ * A process has received a datagram and asked whose it is. It may have been on its way or lain there since
+ * another socket had that address: then only what came after the reader found its socket empty is surely
+ * not that one's.
+ */
+int udp_got(__u32 edge, __u64 file, __s64 ret, __u64 msg)
+{
+	struct edge_row *e = edge_at(edge);
+	__u64 sk = sock_of(file), name = name_asked(msg), now = bpf_ktime_get_ns();
+	struct udp_source *s;
+	struct chan_row *c;
+
+	if (!e)
+		return 0;
+	c = chan_at(e->chan_row);
+	s = name && ret > 0 ? udp_source_at(sk, name) : NULL;
+	if (c && s && s->proc != PROC_SHARED &&
+	    (s->since || c->flags & CHAN_PREEXISTING ? e->pos > s->since + UDP_ON_ITS_WAY : 1))
+		flow_add(e->chan, s->proc, e->proc, ret);
+	if (udp_is_empty(sk))
+		e->pos = now;
+	return 0;
+}
+
+#define IFF_LOOPBACK 8
+
 /* It leaves its socket, which may have got its port just now: an answer can come before the call ends. */
 SEC("tp_btf/net_dev_queue")
 int BPF_PROG(on_xmit, struct sk_buff *skb)
 {
 	struct sock *sk = UNTRUSTED(struct sk_buff, skb)->sk;
+	struct engine *en = the_engine();
+	bool watched;
+	__u64 ip;
 
-	if (!sk || sk->sk_protocol != IPPROTO_UDP || !state_of(bpf_get_current_task_btf()))
+	if (!sk || sk->sk_protocol != IPPROTO_UDP || !en)
 		return 0;
-	udp_leaves((__u64)sk, (__u64)skb->head + skb->network_header);
+	watched = state_of(bpf_get_current_task_btf());
+	if (!watched && !en->udp_crowd)
+		return 0;
+	ip = (__u64)skb->head + skb->network_header;
+	/* Nothing else stays in the sender's call until it has arrived. */
+	if (PEEK(struct net_device, PEEK_ADDR(struct sk_buff, (__u64)skb, dev), flags) &
+	    IFF_LOOPBACK)
+		udp_source((__u64)sk, ip);
+	if (watched)
+		udp_leaves((__u64)sk, ip);
 	return 0;
 }
 

@@ -114,23 +114,23 @@ static __always_inline __u64 dgram_of_call(struct pt_regs *regs, __u32 kind)
 
 /*
  * That process sends by the socket; what was received before that was known is its. chan: id; 0: it may
- * be older than this trace.
+ * be older than this trace. Returns who is known to send by it.
  */
-static __noinline int dgram_written_by(__u64 sk, __u32 proc, __u32 chan)
+static __noinline __u32 dgram_written_by(__u64 sk, __u32 proc, __u32 chan)
 {
 	struct dgram_writer *w = bpf_map_lookup_elem(&dgram_writers, &sk);
 	struct dgram_writer new = { .ino = sock_ino(sk), .proc = proc };
 
 	if (w && w->ino == new.ino) {
 		if (w->proc == proc || w->proc == PROC_SHARED)
-			return 0;
+			return w->proc;
 		if (!w->proc && chan)
 			flow_add(chan, proc, w->reader, w->bytes);
 		w->proc = w->proc ? PROC_SHARED : proc;
-		return 0;
+		return w->proc;
 	}
 	bpf_map_update_elem(&dgram_writers, &sk, &new, BPF_ANY);
-	return 0;
+	return proc;
 }
 
 static __always_inline void note_sent(__u32 chan, __u32 id)
@@ -235,7 +235,9 @@ static __noinline int dgram_sent(__u64 sk)
 	c = chan_at(found);
 	if ((__u32)found >= NO_ROOM || !c)
 		return 0;
-	dgram_written_by(from, ts->proc_id, c->flags & CHAN_PREEXISTING ? 0 : c->id);
+	if (dgram_written_by(from, ts->proc_id, c->flags & CHAN_PREEXISTING ? 0 : c->id) ==
+	    PROC_SHARED)
+		crowd_of_senders(c);
 	messages = PEEK(struct sock, sk, sk_receive_queue.qlen);
 	if (messages > c->highwater_messages)
 		c->highwater_messages = messages;
@@ -383,7 +385,7 @@ __u64 unix_row_of_request(__u64 file, __u64 req, __u32 failed)
 /* --- receiving --- */
 
 /* The current task has taken a datagram of that socket out of its own, and is done with it. */
-static __noinline int dgram_got(__u64 from, __u32 bytes)
+static __noinline int dgram_got(__u64 skb, __u64 from, __u32 bytes)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
@@ -406,6 +408,8 @@ static __noinline int dgram_got(__u64 from, __u32 bytes)
 	new.ino = sock_ino(from);
 	if (w && (!new.ino || w->ino == new.ino)) {
 		note->writer = w->proc;
+		if (w->proc == PROC_SHARED)
+			note->writer = skb_sender(skb) ?: PROC_SHARED;
 		return 0;
 	}
 	/* It was read before its sender could be noticed, or that is not watched. */
@@ -419,8 +423,12 @@ int BPF_PROG(unix_taken, struct sk_buff *skb)
 {
 	struct sock *from = UNTRUSTED(struct sk_buff, skb)->sk;
 
-	if (from && from->__sk_common.skc_family == AF_UNIX && from->sk_type == SOCK_DGRAM)
-		dgram_got((__u64)from, skb->len);
+	if (!from || from->__sk_common.skc_family != AF_UNIX)
+		return 0;
+	if (from->sk_type == SOCK_DGRAM)
+		dgram_got((__u64)skb, (__u64)from, skb->len);
+	if (skbs_are_followed())
+		skb_is_gone((__u64)skb);
 	return 0;
 }
 

@@ -122,7 +122,7 @@ int uring_act_on(__u64 file, __u32 role, __u32 flags, __u32 as_file)
 	if (!ts || !act_on(&ts->uring, ts, file, file >> 8, role))
 		return 0;
 	a = &ts->uring;
-	a->flags = flags | (as_file ? a->flags : 0);
+	a->flags = flags | ACT_ONE_OF_MANY | (as_file ? a->flags : 0);
 	return 1;
 }
 

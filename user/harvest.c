@@ -420,10 +420,16 @@ static void take_debts(struct tracer *t, const struct chan_row *c)
 	}
 }
 
+/* One that has a row. */
+static bool has_ledger(const struct chan_row *c)
+{
+	return c->ledger && c->ledger != LEDGER_CROWD;
+}
+
 static void free_chan(struct tracer *t, uint32_t row)
 {
 	struct chan_row *c = &t->chans[row];
-	uint32_t ledger = c->ledger & ~LEDGER_RESTS;
+	uint32_t ledger = has_ledger(c) ? c->ledger & ~LEDGER_RESTS : 0;
 
 	take_debts(t, c);
 	/* Said last, after its edges and flows: the graph may now put it away. */
@@ -556,7 +562,7 @@ size_t harvest__tick(struct tracer *t)
 
 	for (uint32_t i = 0; i < used(t, TABLE_CHANS); i++) {
 		chans += t->chans[i].id != 0;
-		ledgers += t->chans[i].id && t->chans[i].ledger;
+		ledgers += t->chans[i].id && has_ledger(&t->chans[i]);
 	}
 	t->crowded = chans > t->rows[TABLE_CHANS].max / 2;
 	/* Looking through all open files has its price: only when a good part of the rows is in use. */

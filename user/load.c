@@ -182,6 +182,10 @@ static void pick_socket_programs(const struct tracer *t, struct ipctrace_bpf *s,
 	bpf_program__set_autoload(s->progs.on_ready, ready && k->sk_data_ready);
 	bpf_program__set_autoload(s->progs.on_ready_6_2, ready && !k->sk_data_ready);
 	bpf_program__set_autoload(s->progs.unix_taken, t->opts.mechs & 1U << MECH_UNIX);
+	bpf_program__set_autoload(s->progs.skb_made, t->opts.mechs & 1U << MECH_UNIX);
+	bpf_program__set_autoload(s->progs.skb_copied, t->opts.mechs & 1U << MECH_UNIX);
+	bpf_program__set_autoattach(s->progs.skb_made, false);
+	bpf_program__set_autoattach(s->progs.skb_copied, false);
 	bpf_program__set_autoload(s->progs.on_passed,
 				  t->opts.mechs & (1U << MECH_UNIX | 1U << MECH_VM));
 }

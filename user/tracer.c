@@ -256,10 +256,61 @@ static void watch_messages(struct tracer *t)
 		s->links.message_made = bpf_program__attach(s->progs.message_made);
 }
 
+/* Does anybody still live who has read from a socket that others read from, too? */
+static bool any_crowd(const struct tracer *t, uint32_t mech)
+{
+	for (uint32_t i = 0; i < t->engine->used[TABLE_EDGES] && i < t->rows[TABLE_EDGES].max;
+	     i++) {
+		const struct edge_row *e = &t->edges[i];
+		const struct chan_row *c = &t->chans[e->chan_row];
+
+		if (e->proc && e->role == ROLE_READ && c->id == e->chan && c->key.mech == mech &&
+		    c->edges[SOLE_USER(e->end, ROLE_READ)] == PROC_SHARED)
+			return true;
+	}
+	return false;
+}
+
+/* Who sent what was allocated before is not known any more when it is looked for the next time. */
+static void forget_skbs(struct tracer *t)
+{
+	struct ipctrace_bpf *s = t->half[0];
+	int fd = bpf_map__fd(s->maps.skb_senders);
+	uint64_t key;
+
+	t->engine->follows_skbs = 0;
+	bpf_link__destroy(s->links.skb_copied);
+	bpf_link__destroy(s->links.skb_made);
+	s->links.skb_copied = s->links.skb_made = NULL;
+	syscall(__NR_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+	while (!bpf_map_get_next_key(fd, NULL, &key))
+		bpf_map_delete_elem(fd, &key);
+}
+
+/* Costly too, so only as long as it tells something: see crowd.bpf.c. */
+static void watch_sockets(struct tracer *t)
+{
+	struct ipctrace_bpf *s = t->half[0];
+
+	if (t->engine->udp_crowd && !any_crowd(t, MECH_UDP))
+		t->engine->udp_crowd = 0;
+	if (t->engine->unix_crowd && !any_crowd(t, MECH_UNIX))
+		t->engine->unix_crowd = 0;
+	if (!t->engine->unix_crowd && t->engine->follows_skbs)
+		forget_skbs(t);
+	if (!t->engine->unix_crowd || t->engine->follows_skbs || s->links.skb_copied)
+		return;
+	s->links.skb_copied = bpf_program__attach(s->progs.skb_copied);
+	if (s->links.skb_copied)
+		s->links.skb_made = bpf_program__attach(s->progs.skb_made);
+	t->engine->follows_skbs = s->links.skb_made != NULL;
+}
+
 size_t tracer__tick(struct tracer *t)
 {
 	tracer__consume(t);
 	watch_messages(t);
+	watch_sockets(t);
 	if (t->engine->rescan) {
 		t->engine->rescan = 0;
 		snapshot__tasks(t);

@@ -7,6 +7,8 @@
 	{                                         \
 		name, value, NULL, min, max, help \
 	}
+#define HOLD_PARAM \
+	NUM_PARAM("hold", "0", 0, 1, "1: nothing is sent before a line on standard input")
 #define COMMON_PARAMS                                                               \
 	NUM_PARAM("deadline", "60", 1, 86400, "seconds until everything is ended"), \
 	{                                                                           \

@@ -271,6 +271,16 @@ static void one_sender(void *arg)
 	}
 }
 
+static ssize_t receive_one(const struct end *e, char *tag)
+{
+	union addr from;
+	socklen_t len = sizeof(from);
+
+	if (arg_is("how", "recv"))
+		return x_recv(e, tag, 1, 0);
+	return x_recvfrom(e, tag, 1, 0, &from.sa, &len);
+}
+
 static void one_receiver(void *arg)
 {
 	uint64_t senders = arg_num("senders"), from[64] = { 0 };
@@ -278,14 +288,14 @@ static void one_receiver(void *arg)
 	char tag;
 
 	while (turn__take(0) < senders * arg_num("count")) {
-		die_if(x_recv(&job->box[0], &tag, 1, 0) != 1, "receive: %s", strerror(errno));
+		die_if(receive_one(&job->box[0], &tag) != 1, "receive: %s", strerror(errno));
 		from[tag % 64]++;
 		turn__pass(1);
 	}
 	for (uint64_t i = 0; i < senders; i++)
 		if (from[i])
 			flow__add(1 + i, self, job->box[0].chan, from[i],
-				  senders > 1 && arg_num("readers") > 1);
+				  senders > 1 && arg_num("readers") > 1 && arg_is("how", "recv"));
 }
 
 static void run_udp_many(void)
@@ -346,8 +356,10 @@ const struct factory inet_text_factories[] = {
 			NUM_PARAM("senders", "3", 1, 8, "processes"),
 			NUM_PARAM("readers", "3", 1, 8, "processes"),
 			NUM_PARAM("count", "20", 1, 1 << 20, "datagrams of each"),
+			{ "how", "recvfrom", "recvfrom|recv", 0, 0,
+			  "do readers ask who has sent what they get?" },
 		},
-		.selftest = "count=5;senders=1;readers=1 family=v6",
+		.selftest = "count=5;senders=1;readers=1 family=v6;how=recv",
 		.run = run_udp_many,
 	},
 	{ .name = NULL }

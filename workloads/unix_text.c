@@ -140,38 +140,63 @@ static void run_orphans(void)
 	turn__pass(0);
 }
 
-/* ---- several processes at both ends: the messages say whose they are ---- */
+/* ---- several processes at both ends: each byte says whose it is ---- */
+
+enum { ASKED, WRITTEN, READ };
+
+#define MAX_WRITERS 64
 
 static void one_writer(void *arg)
 {
+	uint64_t writers = arg_num("writers");
 	struct job *job = arg;
 	size_t size = arg_num("size");
 	char *buf = xmalloc(size);
 
 	link__close(&job->pair[1]);
 	memset(buf, job->index, size);
-	for (uint64_t i = 0; i < arg_num("count"); i++)
+	if (arg_num("hold"))
+		turn__await(WRITTEN, 1);
+	for (uint64_t i = 0; i < arg_num("count"); i++) {
+		if (arg_num("turns"))
+			turn__await(READ, i * writers + job->index);
 		exact__write(&job->pair[0].out, buf, size);
+	}
 	free(buf);
+}
+
+/* False: there is nothing more. Datagrams have no end: as many are asked for as there are. */
+static bool read_some(const struct job *job, char *buf, uint64_t *from)
+{
+	uint64_t total = arg_num("writers") * arg_num("count");
+	bool dgram = unix__type() == SOCK_DGRAM;
+	size_t piece = dgram ? 0 : arg_num("piece");
+	ssize_t n;
+
+	if (dgram && turn__take(ASKED) >= total)
+		return false;
+	n = x_read(&job->pair[1].in, buf, piece ? piece : arg_num("size"));
+	die_if(n < 0, "read: %s", strerror(errno));
+	for (ssize_t i = 0; i < n; i++)
+		from[buf[i] % MAX_WRITERS]++;
+	if (n)
+		turn__pass(READ);
+	return n > 0;
 }
 
 static void one_reader(void *arg)
 {
-	uint64_t writers = arg_num("writers"), from[64] = { 0 };
-	size_t size = arg_num("size");
-	char *buf = xmalloc(size);
+	uint64_t writers = arg_num("writers"), from[MAX_WRITERS] = { 0 };
 	struct job *job = arg;
+	char *buf = xmalloc(arg_num("size") + arg_num("piece"));
 
 	link__close(&job->pair[0]);
-	/* Tickets, so that as many are asked for as there are. */
-	while (turn__take(0) < writers * arg_num("count")) {
-		die_if(x_read(&job->pair[1].in, buf, size) != (ssize_t)size, "a part of a message");
-		from[(unsigned char)buf[0] % 64] += size;
-	}
+	while (read_some(job, buf, from))
+		;
 	for (uint64_t i = 0; i < writers; i++)
 		if (from[i])
 			flow__add(1 + i, self, job->pair[1].in.chan, from[i],
-				  writers > 1 && arg_num("readers") > 1);
+				  writers > 1 && arg_num("readers") > 1 && !arg_num("hold"));
 	free(buf);
 }
 
@@ -187,6 +212,9 @@ static void run_many(void)
 		proc__spawnf(one_reader, &job, "r%d", job.index);
 	link__close(&l[0]);
 	link__close(&l[1]);
+	if (arg_num("hold"))
+		hold();
+	turn__pass(WRITTEN);
 }
 
 #define CONNECTED "stream|seqpacket"
@@ -222,12 +250,17 @@ const struct factory unix_text_factories[] = {
 		.help = "several processes write at one end of a pair, several read at the other",
 		.params = {
 			COMMON_PARAMS, TYPE_PARAM("stream|seqpacket|dgram"),
-			NUM_PARAM("writers", "3", 1, 64, "processes"),
-			NUM_PARAM("readers", "3", 1, 64, "processes"),
+			NUM_PARAM("writers", "3", 1, MAX_WRITERS, "processes"),
+			NUM_PARAM("readers", "3", 1, MAX_WRITERS, "processes"),
 			NUM_PARAM("count", "50", 1, 1 << 20, "messages of each"),
 			NUM_PARAM("size", "300", 1, 4096, "bytes of each"),
+			NUM_PARAM("piece", "0", 0, 4096,
+				  "bytes that are read at a time, not of datagrams; 0: a message"),
+			NUM_PARAM("turns", "0", 0, 1, "1: each message is read before the next one"),
+			HOLD_PARAM,
 		},
-		.selftest = "count=5;type=dgram writers=1;type=seqpacket readers=1",
+		.selftest = "count=5;type=dgram writers=1;type=seqpacket readers=1;piece=77;"
+			    "turns=1",
 		.run = run_many,
 	},
 	{ .name = NULL }

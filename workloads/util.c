@@ -425,6 +425,14 @@ uint32_t turn__take(int which)
 	return __atomic_fetch_add(&arena->turns[which], 1, __ATOMIC_SEQ_CST);
 }
 
+void hold(void)
+{
+	char c = 0;
+
+	while (c != '\n' && read(STDIN_FILENO, &c, 1) == 1)
+		;
+}
+
 void turn__pass(int which)
 {
 	turn__take(which);

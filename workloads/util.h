@@ -87,6 +87,9 @@ void turn__pass(int which);
 void turn__await(int which, uint32_t value);
 uint32_t turn__take(int which);
 
+/* Until there is a line on standard input, or its end. */
+void hold(void);
+
 uint64_t now_ns(void);
 void *xmalloc(size_t size);
 void run_setup(unsigned int deadline);
