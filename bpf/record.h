@@ -197,7 +197,7 @@ struct chan_row {
 	__u64 truncated_bytes; /* of messages, cut off by who had no room for them */
 	__u64 queued_ns; /* from sending to receiving, all messages of which both ends are known */
 	__u64 max_queued_ns;
-	__u32 dropped; /* messages that found no room */
+	__u32 dropped; /* messages that found no room; signals thrown away as they waited */
 	__u32 _pad2;
 	__u64 found_at[2]; /* of a connection: what of found_bytes can be read at each end */
 };

@@ -380,8 +380,6 @@ static __always_inline int now_open(struct pt_regs *regs, __u32 kind, __u32 fd)
 		return now_bound(file, kind);
 	if (!call_begin(&c, regs))
 		return 0;
-	if (kind == KIND_connect && is_datagrams(file))
-		places_changed();
 	mode = PEEK(struct file, file, f_mode);
 	/* A socket of datagrams is connected to send; what it receives is another matter. */
 	if (mode & FMODE_READ && !is_datagrams(file))
@@ -390,6 +388,8 @@ static __always_inline int now_open(struct pt_regs *regs, __u32 kind, __u32 fd)
 		act_on(c.a, c.ts, file, fd, ROLE_WRITE);
 	if (c.a->edge && file_type(file) == S_IFIFO >> 12)
 		ledger_reopened(c.a->chan - 1, file);
+	if (kind == KIND_connect && is_datagrams(file))
+		places_changed();
 	return 0;
 }
 

@@ -12,6 +12,9 @@
 #include "signal.bpf.h"
 
 #define SIGCHLD 17
+#define SIGCONT 18
+#define SIGSTOP 19 /* SIGTSTP, SIGTTIN, SIGTTOU are the next ones */
+#define STOPS 4
 #define SIGRTMIN 32 /* as the kernel counts */
 #define SIGALRM 14
 #define SIGVTALRM 26
@@ -342,6 +345,38 @@ static __noinline int sent(struct event *ev, struct task_struct *task, __s32 sig
 	return 0;
 }
 
+/* One of the signals that stop a process waits, and as that is to go on it is thrown away. */
+static long discard_step(__u32 i, struct event *ev)
+{
+	struct chan_key key = { .mech = MECH_SIGNAL, .dev = SIGSTOP + i };
+	struct signal_queue *q;
+	struct queue_key which = {};
+	struct queue_lock *l;
+	struct chan_row *c;
+	__u32 *row, waits;
+	struct proc_row *p;
+
+	p = proc_at(ev->to.proc);
+	key.ino = ev->to.proc_id;
+	key.gen = p && p->id == ev->to.proc_id ? p->pid : 0;
+	row = bpf_map_lookup_elem(&chan_rows, &key);
+	c = row ? chan_at(*row) : NULL;
+	if (!c)
+		return 0;
+	which.chan = c->id;
+	q = bpf_map_lookup_elem(&signal_queues, &which);
+	l = lock_of(c->id);
+	if (!q || !l)
+		return 0;
+	bpf_spin_lock(&l->lock);
+	waits = q->tail != q->head ? q->at[(q->tail - 1) % QUEUE].n : 0;
+	q->head = q->tail;
+	bpf_spin_unlock(&l->lock);
+	if (waits)
+		__sync_fetch_and_add(&c->dropped, 1); /* of each only one can wait */
+	return 0;
+}
+
 /* One of both is watched, the other one need not be. */
 static __always_inline bool both_ends(struct event *ev, struct task_struct *self,
 				      struct task_struct *task)
@@ -387,6 +422,8 @@ int BPF_PROG(on_signal, int sig, struct kernel_siginfo *info, struct task_struct
 		ev.value = BPF_CORE_READ(info, _sifields._rt._sigval.sival_int);
 		ev.has_value = 1;
 	}
+	if (sig == SIGCONT)
+		bpf_loop(STOPS, discard_step, &ev, 0);
 	ev.sig = sig;
 	ev.token = token_of(sig, code, pid);
 	ev.tid = group ? 0 : task->pid;

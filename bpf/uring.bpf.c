@@ -307,9 +307,9 @@ int uring_completed(__u64 req, __s64 ret)
 	case DOES_CONNECT:
 		if (ret)
 			return 0;
+		uring_open(file);
 		if (is_datagrams(file))
 			places_changed();
-		uring_open(file);
 		return 0;
 	case DOES_RECVMSG:
 		ret = uring_payload(req, ret);

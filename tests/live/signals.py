@@ -97,3 +97,55 @@ def one_of_several(t):
 @test("many signals that wait in a queue, taken by calls while others are sent")
 def many_that_wait(t):
     taken_by_calls(t, TAKEN_BY_CALLS % ("signal.SIGRTMIN + 1", pick(50000, 2000), 1))
+
+THROWN_AWAY = """
+import os, signal
+here, there = os.pipe(), os.pipe()
+child = os.fork()
+if not child:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTSTP])
+    for round in range(5):
+        os.write(here[1], b"x")
+        os.read(there[0], 1)
+        assert signal.SIGTSTP in signal.sigpending()
+        os.write(here[1], b"x")
+        os.read(there[0], 1)
+        assert signal.SIGTSTP not in signal.sigpending()
+    os._exit(0)
+for round in range(5):
+    os.read(here[0], 1)
+    for _ in range(3):
+        os.kill(child, signal.SIGTSTP)
+    os.write(there[1], b"x")
+    os.read(here[0], 1)
+    os.kill(child, signal.SIGCONT)
+    os.write(there[1], b"x")
+assert os.wait()[1] == 0
+victim = os.fork()
+while not victim:
+    pass
+for round in range(200):
+    os.kill(victim, signal.SIGSTOP)
+    os.kill(victim, signal.SIGCONT)
+os.kill(victim, signal.SIGKILL)
+os.wait()
+"""
+
+
+@test("signals that stop a process are thrown away by SIGCONT as they wait")
+def thrown_away(t):
+    out = t.path("graph.json")
+    child = t.tracer(["-m", "signal", "-o", out], [PYTHON, "-c", THROWN_AWAY])
+    child.wait(60)
+    check_equal(child.status, 0, "exit status")
+    graph = Graph.load(out)
+    found = {}
+    for chan in graph.chans.values():
+        sent, taken = ([e for e in graph.edges if e["channel"] == chan["id"] and e["role"] == role]
+                       for role in ("send-signal", "receive-signal"))
+        found[chan["name"].split()[0]] = (sum(e["ops"] for e in sent),
+                                          sum(e.get("merged_ops", 0) for e in sent),
+                                          sum(e["ops"] for e in taken), chan.get("dropped", 0))
+    check_equal(found["SIGTSTP"], (15, 10, 0, 5), "sent, merged, taken, thrown away")
+    sent, merged, taken, thrown = found["SIGSTOP"]
+    check_equal((sent, merged + taken + thrown), (200, 200), "SIGSTOP: sent, and what became of it")
