@@ -65,7 +65,6 @@ class Batch:
         self.left = 0
         self.context = self.graph = self.problem = None
         self.unsound = None  # what is wrong with the graph as a whole, told by one of them
-        self.lossy = False
 
     def add(self, name, params):
         self.commands.append([name] + params.split())
@@ -95,7 +94,6 @@ class Batch:
             self.graph.check_sane(child.pid)
         except Failure as e:
             self.unsound = e
-            self.lossy = isinstance(e, lib.Lost)
 
     def run(self, index):
         try:
@@ -124,10 +122,7 @@ class Batch:
         check_equal(status, 0, "exit status of the workload (%s)" % said)
         with open(t.path("facts%d" % index), "rb") as f:
             facts = json.loads(f.read())
-        try:
-            compare(self.graph.part_of(facts["processes"][0]["pid"]), facts)
-        except Failure as e:
-            raise lib.Lost(str(e)) if self.lossy else e
+        compare(self.graph.part_of(facts["processes"][0]["pid"]), facts)
 
 
 BATCHES = {}  # by options: the one that is being filled
@@ -139,11 +134,10 @@ def alone(name, params, options):
     return run
 
 
-def batched(batch, index, by_itself):
+def batched(batch, index):
     def run(_):
         batch.run(index)
     run.select = lambda: batch.select(index)
-    run.alone = by_itself
     return run
 
 
@@ -154,15 +148,14 @@ def register(prefix, variants, options=()):
             continue
         for params in variants.get(name, [""]):
             add = lib.test(" ".join([name] + params.split()))
-            # So many processes that they are folded; or what is lost if the machine is too busy, which
-            # the first one of a batch would tell of, whoever it was.
-            if "churn" in name or "changing" in name:
+            # So many processes that they are folded.
+            if "churn" in name:
                 add(alone(name, params, options))
                 continue
             batch = BATCHES.get(tuple(options))
             if not batch or len(batch.commands) == Batch.SIZE:
                 batch = BATCHES[tuple(options)] = Batch(options)
-            add(batched(batch, batch.add(name, params), alone(name, params, options)))
+            add(batched(batch, batch.add(name, params)))
 
 
 def compare(graph, facts):

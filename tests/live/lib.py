@@ -38,10 +38,6 @@ class Failure(Exception):
     """The tracer did something wrong; the text says what."""
 
 
-class Lost(Failure):
-    """The tracer said itself that it has not seen all: so it may not hold what it should."""
-
-
 class Skip(Exception):
     """The test cannot be run here; the text says why."""
 
@@ -405,7 +401,7 @@ class Graph:
               "conservation: seen %d != delivered %d + unfinished %d + dropped %d (%s)" % (
                   seen, delivered, unfinished, dropped, causes))
         if lossless and (not lost["complete"] or any(causes.values())):
-            raise Lost("complete is %s, lost by cause: %s" % (
+            raise Failure("complete is %s, lost by cause: %s" % (
                 lost["complete"], {k: n for k, n in causes.items() if n}))
         if not lost["complete"]:
             check(any(causes.values()), "not complete, and no cause: %s" % lost)

@@ -61,23 +61,8 @@ def one_line(text):
     return " ".join(str(text).split())[:600]
 
 
-# What the tracer says that it has lost may be lost by chance: where somebody changed the map of memory
-# at that moment. A wrong count that it does not know of never is. More of them in one run is no chance.
-SECOND_TRIES = 2
-
-
-def run_test(number, name, function, again):
-    """Run one test; again: which ones lost something at the first try and nothing at the second."""
-    verdict = run_one(number, name, function)
-    if verdict == "lost" and len(again) < SECOND_TRIES:
-        verdict = run_one(number, name + " (second try)", getattr(function, "alone", function))
-        if verdict == "ok":
-            again.append(name)
-    return "not" if verdict == "lost" else verdict
-
-
 def run_one(number, name, function):
-    """Run one test, print its line, return ok, not, lost or skip."""
+    """Run one test, print its line, return ok, not or skip."""
     context = lib.Context()
     started = time.monotonic()
     try:
@@ -86,8 +71,7 @@ def run_one(number, name, function):
     except lib.Skip as reason:
         verdict, line = "skip", "skip %d - %s # %s" % (number, name, one_line(reason))
     except lib.Failure as why:
-        verdict = "lost" if isinstance(why, lib.Lost) else "not"
-        line = "not ok %d - %s: %s" % (number, name, one_line(why))
+        verdict, line = "not", "not ok %d - %s: %s" % (number, name, one_line(why))
     except Exception as error:  # a test that breaks on a broken graph has found a failure
         if os.environ.get("IPCTRACE_KEEP"):
             traceback.print_exc()
@@ -133,10 +117,7 @@ def main():
     for _, function in tests:
         if hasattr(function, "select"):  # one of several that share a trace
             function.select()
-    again = []
-    verdicts = [run_test(i, *t, again) for i, t in enumerate(tests, 1)]
-    if again:
-        print("lost something at the first try only: " + ", ".join(again))
+    verdicts = [run_one(i, *t) for i, t in enumerate(tests, 1)]
     print("%d passed, %d failed, %d skipped" % tuple(
         verdicts.count(v) for v in ("ok", "not", "skip")))
     return 1 if "not" in verdicts else 0
