@@ -257,6 +257,7 @@ static void run_fan_out(void)
 
 static void one_sender(void *arg)
 {
+	uint64_t senders = arg_num("senders");
 	struct job *job = arg;
 	char tag = job->index;
 	struct end out;
@@ -267,7 +268,7 @@ static void one_sender(void *arg)
 		die_if(x_sendto(&out, &tag, 1, 0, &job->at[0].sa, addr__len(&job->at[0])) != 1,
 		       "send: %s", strerror(errno));
 		/* Never so many that there is no room. */
-		turn__await(1, i > 20 ? i - 20 : 0);
+		turn__await(1, i * senders > 20 ? i * senders - 20 : 0);
 	}
 }
 

@@ -262,3 +262,175 @@ for kind in ("stream", "seqpacket"):
     test("a receiver whose memory ends too soon: " + kind)(
         held_script(exact=False, least=0.3, kind=kind, take="fault, recv, recv",
                     count=pick(1000, 200)))
+
+
+@test("senders that are killed while they send")
+def killed(t):
+    more = """
+OK = [signal.SIGKILL]
+def send_and_die(s, data):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    s.sendall(data)
+left = COUNT
+"""
+    kwargs = dict(kind="stream", put="lambda s, data: send_and_die(s, data)", take="recv, peek")
+    held_script(more=more, **kwargs)(t)
+
+
+@test("soon each message is followed")
+def soon(t):
+    for kind in KINDS:
+        graph = t.trace([lib.WORKLOAD, "unix-many-many", "type=" + kind,
+                         "count=%d" % pick(30000, 3000)], ("-m", "unix"))
+        known, moved = sum(f["bytes"] for f in graph.flows), graph.totals("unix")["read_bytes"]
+        check(known > moved / 4, "%s: only %d of %d bytes are known" % (kind, known, moved))
+
+
+@test("followed only as long as there are several readers")
+def only_then(t):
+    here, there = os.pipe()
+    out = t.path("graph.json")
+    crowd = t.write("crowd.py", script("stream", count=50)[2])
+    tracer = t.tracer(["-o", out, "-m", "unix"], [
+        "/bin/sh", "-c", "{0} {1}; read line; {0} {1}".format(PYTHON, crowd)], stdin=here)
+
+    def go_on_if(followed):
+        wait_for(lambda: follows(tracer) == followed or not tracer.running(),
+                 "the readers to be followed" if followed else "nothing to be followed any more")
+        os.write(there, b"\n")
+    try:
+        for followed in (True, False, True):
+            go_on_if(followed)
+    finally:
+        os.close(here)
+        os.close(there)
+    tracer.wait(60)
+    check_equal(tracer.status, 0, "exit status (%s)" % lib.last_line(tracer.stderr))
+    lines = read_text(t.path("tracer0.stdout")).splitlines()
+    check_equal(len(lines), 8, "lines of two runs")
+    truth = truths("\n".join(lines[:4]))
+    truth.update(truths("\n".join(lines[4:])))
+    hold_against(Graph.load(out), truth, True)
+
+
+# Datagrams of one byte, which says who sent it. Readers end with a datagram of two.
+UDP = """
+import json, os, socket, time
+READERS, HOST, NAMED = %d, "127.0.0.1", %r
+box = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+box.bind((HOST, 0))
+at = box.getsockname()
+def receive(i):
+    if NAMED and i %% 2:
+        return box.recvmsg(10)[0]
+    return box.recvfrom(10)[0] if NAMED else box.recv(10)
+def reader(i):
+    got = {}
+    while True:
+        data = receive(i)
+        got[data[0]] = got.get(data[0], 0) + len(data)
+        if len(data) == 2:
+            break
+    os.write(1, (json.dumps([os.getpid(), got]) + chr(10)).encode())
+def spawn(function, *args):
+    pid = os.fork()
+    if not pid:
+        function(*args)
+        os._exit(0)
+    return pid
+def done(pid):
+    assert not os.waitpid(pid, 0)[1]
+def own(port=0):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind((HOST, port))
+    return s
+pids = {255: os.getpid()}
+def start_readers():
+    return [spawn(reader, i) for i in range(READERS)]
+def end_readers(readers):
+    s = own()
+    for i in readers:
+        s.sendto(bytes([255, 255]), at)
+        ended = os.waitpid(-1, os.WNOHANG)
+        while not ended[0]:
+            time.sleep(0.01)
+            s.sendto(bytes([255, 255]), at) # there may have been no room
+            ended = os.waitpid(-1, os.WNOHANG)
+        assert not ended[1]
+    print(json.dumps(pids))
+"""
+
+
+def udp(name, text, exact, readers=3, named=True):
+    @test(name)
+    def run(t):
+        graph = t.trace([PYTHON, "-c", UDP % (readers, named) + text], ("-m", "udp"))
+        hold_against(graph, truths(graph.tracer.stdout), exact)
+
+
+udp("UDP: each sender has a socket of its own", """
+def sender(me):
+    s = own()
+    for i in range(200):
+        s.sendto(bytes([me]), at)
+        if i % 20 == 0:
+            s.connect(at)
+readers = start_readers()
+for me in range(1, 6):
+    pids[me] = spawn(sender, me)
+    done(pids[me])
+end_readers(readers)
+""", True)
+
+udp("UDP: several send by one socket, and one by its own", """
+shared = own()
+def sender(me):
+    s = shared if me < 3 else own()
+    for i in range(20):
+        s.sendto(bytes([me]), at)
+readers = start_readers()
+for me in range(1, 4):
+    pids[me] = spawn(sender, me)
+    done(pids[me])
+end_readers(readers)
+""", False)
+
+udp("UDP: the same port is used by one sender after the other", """
+port = own().getsockname()[1]
+def sender(me):
+    s = own(port)
+    for i in range(30):
+        s.sendto(bytes([me]), at)
+for me in range(1, 4):
+    pids[me] = spawn(sender, me)
+    done(pids[me])
+end_readers(start_readers())
+""", False)
+
+udp("UDP: what finds no room is nobody's", """
+box.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
+def sender(me):
+    s = own()
+    for i in range(50):
+        s.sendto(bytes([me]), at)
+for me in range(1, 4):
+    pids[me] = spawn(sender, me)
+    done(pids[me])
+readers = start_readers()
+end_readers(readers)
+""", False)
+
+udp("UDP: who does not ask is not told", """
+def sender(me):
+    s = own()
+    for i in range(50):
+        s.sendto(bytes([me]), at)
+readers = start_readers()
+for me in range(1, 4):
+    pids[me] = spawn(sender, me)
+    done(pids[me])
+end_readers(readers)
+""", False, named=False)

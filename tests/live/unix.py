@@ -38,7 +38,8 @@ VARIANTS = {
     "unix-credentials": ["type=%s explicit=%d" % (kind, explicit) for kind in TYPES
                          for explicit in (0, 1)] + ["put=sendmmsg"],
     "unix-many-many": ["type=" + kind for kind in TYPES] + [
-        "writers=1", "readers=1 type=seqpacket"],
+        "writers=1", "readers=1 type=seqpacket", "turns=1", "piece=77",
+        "type=seqpacket writers=8 readers=8 count=500", "type=dgram turns=1 writers=5"],
     "unix-daytime": ["", "type=seqpacket name=abstract clients=10"],
     "unix-rendezvous": ["type=" + kind for kind in TYPES],
     "unix-orphans": ["", "type=seqpacket name=abstract"],
