@@ -19,6 +19,7 @@ int BPF_PROG(on_fork, struct task_struct *child)
 {
 	struct task_struct *parent = bpf_get_current_task_btf();
 	struct task_state *ts = state_of(parent);
+	struct task_state *to;
 	struct proc_row *p;
 	__u32 proc;
 
@@ -36,7 +37,12 @@ int BPF_PROG(on_fork, struct task_struct *child)
 	proc = proc_begin(child, p, 0);
 	if (proc == NO_ROW)
 		return 0;
-	task_inherit(ts, task_begin(child, proc, ts->why));
+	to = task_begin(child, proc, ts->why);
+	if (!to) {
+		proc_unused(proc);
+		return 0;
+	}
+	task_inherit(ts, to);
 	p = proc_at(proc);
 	if (p)
 		spans_inherit(ts->proc, ts->proc_id, proc, p->id, child->tgid);

@@ -125,7 +125,21 @@ static __always_inline void proc_owner_set(const struct task_state *ts, const st
 	bpf_map_update_elem(&proc_owners, &key, &o, BPF_ANY);
 }
 
-/* A thread of the process in that row comes into scope. */
+/* It was made for a thread that is another one's, or found no room. */
+static __always_inline void proc_unused(__u32 row)
+{
+	struct proc_row *p = proc_at(row);
+
+	if (!p || p->threads)
+		return;
+	p->id = 0;
+	bpf_map_push_elem(&free_procs, &row, 0);
+}
+
+/*
+ * A thread of the process in that row comes into scope. NULL: not by this. It may be forked just as all
+ * threads are looked through, or moved as it is forked, and only one can be first.
+ */
 static __always_inline struct task_state *task_begin(struct task_struct *task, __u32 proc,
 						     __u32 why)
 {
@@ -133,7 +147,7 @@ static __always_inline struct task_state *task_begin(struct task_struct *task, _
 	struct proc_row *p = proc_at(proc);
 	struct task_state *ts;
 	struct task_row *t;
-	__u32 row;
+	__u32 row, id;
 
 	if (!en || !p)
 		return NULL;
@@ -143,18 +157,21 @@ static __always_inline struct task_state *task_begin(struct task_struct *task, _
 		lose(LOSS_NO_PROC, 1);
 		return NULL;
 	}
-	ts = bpf_task_storage_get(&task_states, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!ts) {
+	/* If somebody else makes it at this moment, the kernel only says that it did not. */
+	ts = bpf_task_storage_get(&task_states, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE)
+		     ?: state_of(task);
+	id = new_id(en);
+	if (!ts || __sync_val_compare_and_swap(&ts->task_id, 0, id)) {
 		bpf_map_push_elem(&free_tasks, &row, 0);
-		lose(LOSS_NO_PROC, 1);
+		if (!ts)
+			lose(LOSS_NO_PROC, 1);
 		return NULL;
 	}
 	t->proc = p->id;
 	t->tid = tid_here(task);
 	t->dead = 0;
-	t->id = new_id(en);
+	t->id = id;
 	ts->task = row;
-	ts->task_id = t->id;
 	ts->proc = proc;
 	ts->proc_id = p->id;
 	ts->why = why;
@@ -171,14 +188,19 @@ static __always_inline struct task_state *task_join(struct task_struct *task, __
 						    __u32 flags)
 {
 	struct engine *en = the_engine();
-	struct task_state *leader;
+	struct task_state *leader, *ts;
 	__u32 proc;
 
 	if (!en || (__u32)task->tgid == en->self)
 		return NULL;
 	leader = task->pid == task->tgid ? NULL : state_of(task->group_leader);
 	proc = leader ? leader->proc : proc_begin(task, NULL, flags);
-	return proc == NO_ROW ? NULL : task_begin(task, proc, why);
+	if (proc == NO_ROW)
+		return NULL;
+	ts = task_begin(task, proc, why);
+	if (!ts && !leader)
+		proc_unused(proc);
+	return ts;
 }
 
 #endif

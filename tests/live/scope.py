@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What is watched: a command's tree, pids, names, a cgroup; and what was there before."""
+import contextlib
 import os
 import shutil
 
-from lib import (OUTSIDE, PYTHON, Graph, Skip, check, check_equal, now_ns, read_text, role_sum,
-                 test, wait_for)
+from lib import (OUTSIDE, PYTHON, Graph, Skip, check, check_equal, now_ns, pick, read_text,
+                 role_sum, test, wait_for)
 
 # A parent and a child with a pipe from before, 7 bytes in it; 100 more when "go" is there.
 TARGET = """
@@ -197,20 +198,27 @@ def cgroup2_mount():
     raise Skip("no cgroup2 is mounted")
 
 
-@test("--cgroup PATH: who is in it, and who comes into it")
-def by_cgroup(t):
+@contextlib.contextmanager
+def made_cgroup(t):
+    """A cgroup; whatever the test has started is ended first when it goes."""
     group = os.path.join(cgroup2_mount(), "ipctrace-live-%d" % os.getpid())
     try:
         os.mkdir(group)
     except OSError as e:
         raise Skip("no cgroup can be made: %s" % e.strerror)
     try:
-        trace_cgroup(t, group)
+        yield group
     finally:
         for child in t.children:
             child.kill()
         wait_for(lambda: not read_text(os.path.join(group, "cgroup.procs")), "the cgroup to empty")
         os.rmdir(group)
+
+
+@test("--cgroup PATH: who is in it, and who comes into it")
+def by_cgroup(t):
+    with made_cgroup(t) as group:
+        trace_cgroup(t, group)
 
 
 def trace_cgroup(t, group):
@@ -232,6 +240,22 @@ def trace_cgroup(t, group):
     graph.check_sane(tracer.pid)
     graph.exact_flow(graph.one("seq"), graph.one("wc"), 3893)
     check_equal(len(graph.flows), 1, "number of flows")
+
+
+@test("--cgroup PATH: what is forked as the trace begins is seen once")
+def forked_meanwhile(t):
+    with made_cgroup(t) as group:
+        for _ in range(3):
+            child = t.start(["/bin/dash", "-c", "until [ -e end ]; do (:); done"])
+            with open(os.path.join(group, "cgroup.procs"), "w") as f:
+                f.write(str(child.pid))
+        for i in range(pick(8, 2)):
+            out = t.path("%d.json" % i)
+            tracer = t.tracer(["-o", out, "-m", "pipe", "--cgroup", group, "-d", "0.05"])
+            tracer.wait(20)
+            check_equal(tracer.status, 0, "exit status: " + tracer.stderr)
+            Graph.load(out).check_sane(tracer.pid)
+        t.write("end", "")
 
 
 @test("-m fifo: pipes are not watched")
