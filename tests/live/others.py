@@ -406,8 +406,12 @@ mkfifo in; cat <in | sed -u s/a/b/ | tee out >out2 & exec 8>in
 socat TCP-LISTEN:17394,reuseaddr,bind=127.0.0.1 EXEC:'sed -u s/x/y/' & a=$!
 socat PTY,link=tty,raw,echo=0 TCP:127.0.0.1:17394,retry=50,interval=0.1 & b=$!
 until test -e tty; do sleep 0.1; done; exec 9<>tty
+# All have begun as what they are when something has come through, once.
+lines() { until test "$(wc -l <out)" = $1; do sleep 0.1; done; }
+echo aha >&8; lines 1; echo xx >&9; read -r y <&9
+until test "$(cat /proc/$c/comm)" = sleep; do sleep 0.1; done
 kill -STOP $$
-echo aha >&8; answered out; echo hi >&"${CO[1]}"; read -r y <&"${CO[0]}"
+echo aha >&8; lines 2; echo hi >&"${CO[1]}"; read -r y <&"${CO[0]}"
 echo xx >&9; read -r y <&9
 kill -STOP $$
 kill $a $b $c
