@@ -168,7 +168,7 @@ int BPF_PROG(skb_made, unsigned long site, const void *ptr, struct kmem_cache *c
 /* 0: not known. */
 static __always_inline __u32 skb_sender(__u64 skb)
 {
-	__u32 *sender = bpf_map_lookup_elem(&skb_senders, &skb);
+	__u32 *sender;
 
 	if (!skbs_are_followed())
 		return 0;
@@ -176,6 +176,7 @@ static __always_inline __u32 skb_sender(__u64 skb)
 	if (bpf_core_field_exists(((struct proto_ops___6_4 *)0)->sendpage) &&
 	    PEEK(struct sk_buff, skb, data_len))
 		return 0;
+	sender = bpf_map_lookup_elem(&skb_senders, &skb);
 	return sender ? *sender : 0;
 }
 

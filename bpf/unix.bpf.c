@@ -403,13 +403,14 @@ static __noinline int dgram_got(__u64 skb, __u64 from, __u32 bytes)
 	note = &n->got[n->nr_got % GOT_NOTES];
 	n->nr_got++;
 	note->bytes = bytes;
-	note->writer = 0;
+	/* First: who sends by that socket may just become several, which is noticed after the sending. */
+	note->writer = skb_sender(skb);
+	if (note->writer)
+		return 0;
 	w = bpf_map_lookup_elem(&dgram_writers, &from);
 	new.ino = sock_ino(from);
 	if (w && (!new.ino || w->ino == new.ino)) {
 		note->writer = w->proc;
-		if (w->proc == PROC_SHARED)
-			note->writer = skb_sender(skb) ?: PROC_SHARED;
 		return 0;
 	}
 	/* It was read before its sender could be noticed, or that is not watched. */
