@@ -98,7 +98,7 @@ static __noinline int crowd_begins(__u32 chan, __u32 end, __u64 file)
 		crowd.chan = c->id;
 		bpf_map_update_elem(&crowds, &peer, &crowd, BPF_ANY);
 	}
-	en->unix_crowd = 1;
+	crowd_is_there(&en->unix_crowd);
 	return 0;
 }
 
@@ -127,7 +127,7 @@ static __always_inline void crowd_of_senders(const struct chan_row *c)
 	struct engine *en = the_engine();
 
 	if (en && c->edges[SOLE_USER(0, ROLE_READ)] == PROC_SHARED)
-		en->unix_crowd = 1;
+		crowd_is_there(&en->unix_crowd);
 }
 
 /* --- who has sent a buffer --- */

@@ -16,6 +16,7 @@
 #include "udp.bpf.c"
 #include "scope.bpf.c"
 #include "crowd.bpf.c"
+#include "dgram.bpf.c"
 #include "unix.bpf.c"
 #include "passed.bpf.c"
 #include "uring.bpf.c"

@@ -105,7 +105,7 @@ int queue_enter(void)
 		goto lost;
 	note_user(op->write ? &t->sender : &t->receiver, op->entry.proc);
 	if (t->sender == PROC_SHARED && t->receiver == PROC_SHARED && en)
-		en->queue_crowd = 1;
+		crowd_is_there(&en->queue_crowd);
 	op->key.number = __sync_fetch_and_add(op->write ? &t->sent : &t->received, 1);
 	e = bpf_map_lookup_elem(&queue_entries, &op->key);
 	if (!e) {

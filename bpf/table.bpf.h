@@ -22,6 +22,19 @@ static __always_inline void lose(enum loss cause, __u64 n)
 		__sync_fetch_and_add(&en->loss[cause], n);
 }
 
+/* which: of the engine. The collector sees it at once, and not at its next look only. */
+static __always_inline void crowd_is_there(__u32 *which)
+{
+	void *nothing;
+
+	if (*which)
+		return;
+	*which = 1;
+	nothing = bpf_ringbuf_reserve(&ring, sizeof(__u64), 0);
+	if (nothing)
+		bpf_ringbuf_discard(nothing, BPF_RB_FORCE_WAKEUP);
+}
+
 /* Datagrams to some address may go to another one from now on. */
 static __always_inline void places_changed(void)
 {

@@ -26,6 +26,9 @@ struct sent_run {
 struct got_note {
 	__u32 writer; /* process; 0: not known */
 	__u32 bytes;
+	__u64 sk; /* that sent it. 0: who did is known by the datagram itself */
+	__u32 ino; /* of that */
+	__u32 _pad;
 };
 
 struct dgram_notes {
@@ -41,21 +44,6 @@ struct {
 	__type(key, int);
 	__type(value, struct dgram_notes);
 } dgram_notes SEC(".maps");
-
-/* Who sends by a socket, by the address of that: many more than there are are forgotten. */
-struct dgram_writer {
-	__u64 ino; /* the address may be another socket's by now */
-	__u32 proc; /* PROC_SHARED: several. 0: not yet, but something of it was received: */
-	__u32 reader;
-	__u64 bytes;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
-	__type(key, __u64);
-	__type(value, struct dgram_writer);
-} dgram_writers SEC(".maps");
 
 /* Where an address has led, for calls that fail or wait before anything is sent. */
 struct unix_dest_key {
@@ -111,27 +99,6 @@ static __always_inline __u64 dgram_of_call(struct pt_regs *regs, __u32 kind)
 }
 
 /* --- sending --- */
-
-/*
- * That process sends by the socket; what was received before that was known is its. chan: id; 0: it may
- * be older than this trace. Returns who is known to send by it.
- */
-static __noinline __u32 dgram_written_by(__u64 sk, __u32 proc, __u32 chan)
-{
-	struct dgram_writer *w = bpf_map_lookup_elem(&dgram_writers, &sk);
-	struct dgram_writer new = { .ino = sock_ino(sk), .proc = proc };
-
-	if (w && w->ino == new.ino) {
-		if (w->proc == proc || w->proc == PROC_SHARED)
-			return w->proc;
-		if (!w->proc && chan)
-			flow_add(chan, proc, w->reader, w->bytes);
-		w->proc = w->proc ? PROC_SHARED : proc;
-		return w->proc;
-	}
-	bpf_map_update_elem(&dgram_writers, &sk, &new, BPF_ANY);
-	return proc;
-}
 
 static __always_inline void note_sent(__u32 chan, __u32 id)
 {
@@ -235,8 +202,7 @@ static __noinline int dgram_sent(__u64 sk)
 	c = chan_at(found);
 	if ((__u32)found >= NO_ROOM || !c)
 		return 0;
-	if (dgram_written_by(from, ts->proc_id, c->flags & CHAN_PREEXISTING ? 0 : c->id) ==
-	    PROC_SHARED)
+	if (dgram_written_by(from, ts->proc_id) == PROC_SHARED)
 		crowd_of_senders(c);
 	messages = PEEK(struct sock, sk, sk_receive_queue.qlen);
 	if (messages > c->highwater_messages)
@@ -390,11 +356,12 @@ static __noinline int dgram_got(__u64 skb, __u64 from, __u32 bytes)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	struct task_state *ts = state_of(task);
-	__u32 kind = kind_of(regs);
-	struct dgram_writer *w, new = { .bytes = bytes };
+	__u32 kind = kind_of(regs), sender;
 	struct dgram_notes *n;
 	struct got_note *note;
+	__u32 ino = dgram_ino(from);
 
+	sender = dgram_got_of(from, ino, PEEK(struct sk_buff, skb, truesize));
 	if (!ts || kind_writes(kind) || !dgram_of_call(regs, kind))
 		return 0;
 	n = notes_of_me(true);
@@ -403,19 +370,13 @@ static __noinline int dgram_got(__u64 skb, __u64 from, __u32 bytes)
 	note = &n->got[n->nr_got % GOT_NOTES];
 	n->nr_got++;
 	note->bytes = bytes;
-	/* First: who sends by that socket may just become several, which is noticed after the sending. */
 	note->writer = skb_sender(skb);
+	note->sk = 0;
 	if (note->writer)
 		return 0;
-	w = bpf_map_lookup_elem(&dgram_writers, &from);
-	new.ino = sock_ino(from);
-	if (w && (!new.ino || w->ino == new.ino)) {
-		note->writer = w->proc;
-		return 0;
-	}
-	/* It was read before its sender could be noticed, or that is not watched. */
-	new.reader = ts->proc_id;
-	bpf_map_update_elem(&dgram_writers, &from, &new, BPF_ANY);
+	note->writer = sender;
+	note->sk = from;
+	note->ino = ino;
 	return 0;
 }
 
@@ -427,7 +388,7 @@ int BPF_PROG(unix_taken, struct sk_buff *skb)
 	if (!from || from->__sk_common.skc_family != AF_UNIX)
 		return 0;
 	if (from->sk_type == SOCK_DGRAM)
-		dgram_got((__u64)skb, (__u64)from, skb->len);
+		dgram_got(number_of(skb), number_of(from), skb->len);
 	if (skbs_are_followed())
 		skb_is_gone((__u64)skb);
 	return 0;
@@ -451,6 +412,15 @@ int dgrams_end(__u32 edge)
 	return 0;
 }
 
+static __always_inline void dgram_read_of(struct got_note *note, __u32 chan, __u32 reader,
+					  __u64 bytes)
+{
+	if (note->writer)
+		flow_add(chan, note->writer, reader, bytes);
+	else
+		dgram_stays_open(note->sk, note->ino, chan, reader, bytes);
+}
+
 static __always_inline void dgram_read(struct chan_row *c, __u32 reader, __s64 ret)
 {
 	struct dgram_notes *n = notes_of_me(false);
@@ -461,8 +431,9 @@ static __always_inline void dgram_read(struct chan_row *c, __u32 reader, __s64 r
 	note = &n->got[n->at_got % GOT_NOTES];
 	if (++n->at_got == n->nr_got)
 		n->at_got = n->nr_got = 0;
-	if (note->writer && ret > 0)
-		flow_add(c->id, note->writer, reader, ret);
+	/* What was there before the trace may be another one's. */
+	if (ret > 0 && (!note->sk || !c->found_bytes))
+		dgram_read_of(note, c->id, reader, ret);
 	if (note->bytes > ret)
 		__sync_fetch_and_add(&c->truncated_bytes, note->bytes - ret);
 }
