@@ -12,6 +12,7 @@
  */
 #include "call.bpf.h"
 #include "chan.bpf.h"
+#include "flow.bpf.h"
 
 #define CROWD_WRITERS 32
 

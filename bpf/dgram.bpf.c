@@ -9,6 +9,7 @@
  * second one begins to send.
  */
 #include "call.bpf.h"
+#include "flow.bpf.h"
 #include "sock.bpf.h"
 
 /*

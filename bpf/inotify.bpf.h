@@ -47,7 +47,7 @@ static __always_inline int inotify_event(__u64 group)
 	e->ops++;
 	e->last_ns = bpf_jiffies64();
 	if (inotify_reader(c)) {
-		page_flow(c->id, ts->proc_id, inotify_reader(c), inotify_open(c), 0);
+		flow_add(c->id, ts->proc_id, inotify_reader(c), inotify_open(c));
 		inotify_reader(c) = 0;
 		return 0;
 	}
@@ -143,7 +143,7 @@ __noinline int inotify_read(__u32 chan, __u64 n)
 		inotify_open(c) = m->bytes;
 		return 0;
 	}
-	page_flow(c->id, c->first_writer, ts->proc_id, m->bytes, 0);
+	flow_add(c->id, c->first_writer, ts->proc_id, m->bytes);
 	c->first_writer = 0;
 	return 0;
 }

@@ -10,6 +10,7 @@
  * somebody's call has not returned yet, and whose the last piece is stays open until it has. The
  * same holds for taking out, where a piece that is one writer's needs no order of its readers.
  */
+#include "flow.bpf.h"
 #include "ledger.bpf.h"
 
 /* A piece of a read: its writer is known now. */
@@ -18,7 +19,6 @@ struct piece {
 	__u64 bytes;
 };
 
-#define E2BIG 7
 #define TRIES 3
 #define LEDGER_REST_AFTER 512 /* writes */
 
@@ -58,50 +58,6 @@ static __always_inline struct settling *the_settling(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&settlings, &zero);
-}
-
-static const struct flow_val no_flow;
-
-/* loses: what is lost if there is no room. */
-static __always_inline struct flow_val *flow_at(struct flow_key *key, __u64 loses)
-{
-	struct flow_val *v = bpf_map_lookup_elem(&flows, key);
-
-	if (v)
-		return v;
-	if (bpf_map_update_elem(&flows, key, (void *)&no_flow, BPF_NOEXIST) == -E2BIG) {
-		lose(LOSS_NO_FLOW, loses);
-		return NULL;
-	}
-	return bpf_map_lookup_elem(&flows, key);
-}
-
-/* end: at which it was given. */
-static __noinline void flow_add_at(__u32 chan, __u32 end, __u32 from, __u32 to, __u64 bytes)
-{
-	struct flow_key key = { .chan = chan, .from = from, .to = to, .end = end };
-	struct flow_val *v = flow_at(&key, bytes ?: 1);
-
-	if (!v)
-		return;
-	__sync_fetch_and_add(&v->bytes, bytes);
-	__sync_fetch_and_add(&v->ops, 1);
-}
-
-static __noinline void flow_add_ops(__u32 chan, __u32 from, __u32 to, __u64 bytes, __u64 ops)
-{
-	struct flow_key key = { .chan = chan, .from = from, .to = to };
-	struct flow_val *v = flow_at(&key, bytes ?: ops);
-
-	if (!v)
-		return;
-	__sync_fetch_and_add(&v->bytes, bytes);
-	__sync_fetch_and_add(&v->ops, ops);
-}
-
-static __always_inline void flow_add(__u32 chan, __u32 from, __u32 to, __u64 bytes)
-{
-	flow_add_at(chan, 0, from, to, bytes);
 }
 
 /* The channel has a second writer, that process: in a call, or at the end of its first. */

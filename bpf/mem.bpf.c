@@ -9,6 +9,7 @@
  */
 #include "call.bpf.h"
 #include "chan.bpf.h"
+#include "flow.bpf.h"
 #include "mem.bpf.h"
 #include "vma.bpf.h"
 
@@ -138,25 +139,13 @@ static __always_inline __u32 *writer_at(struct page_writers *w, __u64 page)
 	return page < PAGE_GROUP ? &w->writer[page] : NULL;
 }
 
-static __noinline void page_flow(__u32 chan, __u32 from, __u32 to, __u64 bytes, __u64 pages)
+static __noinline void page_seen(__u32 chan, __u32 from, __u32 to)
 {
 	struct flow_key key = { .chan = chan, .from = from, .to = to };
-	struct flow_val *v = bpf_map_lookup_elem(&flows, &key), first = {};
+	struct flow_val *v = flow_at(&key, 1);
 
-	if (!v) {
-		if (bpf_map_update_elem(&flows, &key, &first, BPF_NOEXIST) == -E2BIG) {
-			lose(LOSS_NO_FLOW, bytes + pages);
-			return;
-		}
-		v = bpf_map_lookup_elem(&flows, &key);
-		if (!v)
-			return;
-	}
-	if (bytes) {
-		__sync_fetch_and_add(&v->bytes, bytes);
-		__sync_fetch_and_add(&v->ops, 1);
-	}
-	__sync_fetch_and_add(&v->pages, pages);
+	if (v)
+		__sync_fetch_and_add(&v->pages, 1);
 }
 
 /* The process has written to the page. */
@@ -230,7 +219,7 @@ int mem_touched(__u64 addr, __u32 role)
 		e->last_ns = bpf_jiffies64();
 		from = page_writer(e->chan, l->page);
 		if (role == ROLE_READ && from && from != ts->proc_id)
-			page_flow(e->chan, from, ts->proc_id, 0, 1);
+			page_seen(e->chan, from, ts->proc_id);
 	}
 	if (role == ROLE_WRITE)
 		page_written(e->chan, ts->proc_id, l->page);

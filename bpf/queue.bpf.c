@@ -18,6 +18,7 @@
  */
 #include "call.bpf.h"
 #include "chan.bpf.h"
+#include "flow.bpf.h"
 #include "queue.bpf.h"
 
 #define IPC_NOWAIT 04000

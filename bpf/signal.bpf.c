@@ -9,6 +9,7 @@
 #include "call.bpf.h"
 #include "chan.bpf.h"
 #include "ends.bpf.h"
+#include "flow.bpf.h"
 #include "signal.bpf.h"
 
 #define SIGCHLD 17

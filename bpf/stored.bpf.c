@@ -2,6 +2,7 @@
 /* What is written to a file stays, and is read by its place: whose are the bytes that a read got? */
 #include "call.bpf.h"
 #include "chan.bpf.h"
+#include "flow.bpf.h"
 #include "mem.bpf.h"
 
 #define MOVED_PAGES 4096 /* of one call; of what lies beyond it is not known whose it is */
@@ -27,7 +28,7 @@ struct {
 static __always_inline void page_credit(struct moved *m)
 {
 	if (m->bytes && m->from && m->from != m->proc)
-		page_flow(m->chan, m->from, m->proc, m->bytes, 0);
+		flow_add(m->chan, m->from, m->proc, m->bytes);
 	m->bytes = 0;
 }
 

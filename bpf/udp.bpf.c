@@ -2,6 +2,7 @@
 /* What happens to datagrams on their way. */
 #include "call.bpf.h"
 #include "chan.bpf.h"
+#include "flow.bpf.h"
 
 static __always_inline void name_read(void *to, __u32 size, __u64 from, bool kernel)
 {

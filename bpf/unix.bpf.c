@@ -9,6 +9,7 @@
  */
 #include "call.bpf.h"
 #include "chan.bpf.h"
+#include "flow.bpf.h"
 #include "uring.bpf.h"
 
 #define SENT_RUNS 16

@@ -7,6 +7,7 @@
  */
 #include "call.bpf.h"
 #include "chan.bpf.h"
+#include "flow.bpf.h"
 #include "futex2.bpf.h"
 #include "lock.bpf.h"
 #include "mem.bpf.h"
@@ -219,12 +220,12 @@ int sync_sleeps(__u32 kind)
 static __noinline int waited_for(__u32 chan, __u32 from, __u32 to, __u64 slept)
 {
 	struct flow_key key = { .chan = chan, .from = from, .to = to };
-	struct flow_val *v;
+	struct flow_val *v = flow_at(&key, 1);
 
-	flow_add(chan, from, to, 0);
-	v = bpf_map_lookup_elem(&flows, &key);
-	if (v)
-		__sync_fetch_and_add(&v->blocked_ns, slept);
+	if (!v)
+		return 0;
+	__sync_fetch_and_add(&v->ops, 1);
+	__sync_fetch_and_add(&v->blocked_ns, slept);
 	return 0;
 }
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * From the kernel's tables to records. Rows of threads and processes that have ended are taken out at
- * each tick; channels when looks at all open files find again and again that nobody holds them.
+ * each tick; channels that nobody holds any more, see sweep.c.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,29 +14,6 @@
 #include "util.h"
 
 #define MANY_EMPTY 4 /* arguments in a row */
-
-#define SWEEP_NS 500000000ULL /* at most this often */
-#define SWEEP_SOON_NS \
-	20000000ULL /* when rows run short; whoever is slow to use a row must be done */
-
-/*
- * chan_state[]. A channel that nobody holds at one sweep is suspect: its new holder may have been
- * passed by when it did not hold it yet. At the next one it is doomed: off the index, and at the one
- * after that its row is used again; whoever was just about to use it has found it held by then.
- */
-enum { CHAN_SAID = 1, CHAN_SUSPECT = 2, CHAN_DOOMED = 4 };
-
-static uint32_t used(const struct tracer *t, enum table which)
-{
-	uint32_t n = __atomic_load_n(&t->engine->used[which], __ATOMIC_ACQUIRE);
-
-	return n < t->rows[which].max ? n : t->rows[which].max;
-}
-
-static void give_back(struct tracer *t, enum table which, uint32_t row)
-{
-	bpf_map_update_elem(t->rows[which].free_fd, NULL, &row, 0);
-}
 
 /* --- records --- */
 
@@ -126,7 +102,7 @@ static void set_public_key(struct chan_row *c)
 	c->key.dev = c->key.gen = 0;
 }
 
-static void emit_chan(struct tracer *t, uint32_t row)
+void harvest__chan(struct tracer *t, uint32_t row)
 {
 	struct rec_chan r = { .row = t->chans[row] };
 
@@ -148,7 +124,7 @@ static void emit_chan(struct tracer *t, uint32_t row)
 void harvest__say_chan(struct tracer *t, uint32_t row)
 {
 	if (!(t->chan_state[row] & CHAN_SAID))
-		emit_chan(t, row);
+		harvest__chan(t, row);
 }
 
 static uint64_t calls_of(const struct edge_row *e)
@@ -239,7 +215,7 @@ static void unlist_edge(struct tracer *t, uint32_t row)
 			__atomic_store_n(&c->edges[i], 0, __ATOMIC_RELEASE);
 }
 
-static void free_edge(struct tracer *t, uint32_t row)
+void harvest__free_edge(struct tracer *t, uint32_t row)
 {
 	struct edge_row *e = &t->edges[row];
 	struct edge_key key = {
@@ -253,29 +229,10 @@ static void free_edge(struct tracer *t, uint32_t row)
 	unlist_edge(t, row);
 	bpf_map_delete_elem(bpf_map__fd(t->skel->maps.edge_rows), &key);
 	memset(e, 0, sizeof(*e));
-	give_back(t, TABLE_EDGES, row);
+	rows__give_back(t, TABLE_EDGES, row);
 }
 
-/* Ids, sorted. */
-struct ids {
-	uint32_t *at;
-	size_t nr;
-};
-
-static int compare_ids(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static bool ids_have(const struct ids *ids, uint32_t id)
-{
-	return bsearch(&id, ids->at, ids->nr, sizeof(id), compare_ids);
-}
-
-/* Flows of these channels, and of them from or to these processes only; NULL: of all. */
-static void take_flows(struct tracer *t, const struct ids *chans, const struct ids *of)
+void harvest__flows(struct tracer *t, const struct ids *chans, const struct ids *of)
 {
 	int fd = bpf_map__fd(t->skel->maps.flows);
 	struct flow_key key, next;
@@ -284,8 +241,8 @@ static void take_flows(struct tracer *t, const struct ids *chans, const struct i
 
 	while (more) {
 		more = !bpf_map_get_next_key(fd, &key, &next);
-		if ((!chans || ids_have(chans, key.chan)) &&
-		    (!of || ids_have(of, key.from) || ids_have(of, key.to)) &&
+		if ((!chans || ids__have(chans, key.chan)) &&
+		    (!of || ids__have(of, key.from) || ids__have(of, key.to)) &&
 		    !bpf_map_lookup_elem(fd, &key, &r.val)) {
 			r.key = key;
 			bpf_map_delete_elem(fd, &key);
@@ -301,21 +258,20 @@ static void take_flows(struct tracer *t, const struct ids *chans, const struct i
  */
 static void take_last_flows(struct tracer *t)
 {
-	uint32_t nr = used(t, TABLE_CHANS);
-	struct ids chans = { .at = calloc(nr + 1, sizeof(*chans.at)) };
-	struct ids of = { .at = t->dead, .nr = t->nr_dead };
+	uint32_t nr = rows__used(t, TABLE_CHANS);
+	struct ids of = { .at = t->dead, .nr = t->nr_dead }, chans;
 
-	if (chans.at && of.nr) {
-		for (uint32_t i = 0; i < nr; i++)
-			if (t->chans[i].id && mech__get(t->chans[i].key.mech)->of_process)
-				chans.at[chans.nr++] = t->chans[i].id;
-		qsort(chans.at, chans.nr, sizeof(*chans.at), compare_ids);
-		qsort(of.at, of.nr, sizeof(*of.at), compare_ids);
-		if (chans.nr)
-			take_flows(t, &chans, &of);
-	}
-	free(chans.at);
 	t->nr_dead = 0;
+	if (!of.nr || ids__init(&chans, nr))
+		return;
+	for (uint32_t i = 0; i < nr; i++)
+		if (t->chans[i].id && mech__get(t->chans[i].key.mech)->of_process)
+			ids__put(&chans, t->chans[i].id);
+	ids__sort(&chans);
+	ids__sort(&of);
+	if (chans.nr)
+		harvest__flows(t, &chans, &of);
+	ids__free(&chans);
 }
 
 /* Nobody finds it any more. It may have come back as another row since. */
@@ -333,7 +289,7 @@ static void forget_owner(struct tracer *t, const struct proc_row *p)
 /* Everything of the threads that have ended: their edges, themselves, and their processes. */
 static size_t take_dead(struct tracer *t)
 {
-	uint32_t nr_tasks = used(t, TABLE_TASKS), nr_procs = used(t, TABLE_PROCS);
+	uint32_t nr_tasks = rows__used(t, TABLE_TASKS), nr_procs = rows__used(t, TABLE_PROCS);
 	size_t dead = 0, living = 0;
 	uint32_t i;
 
@@ -364,45 +320,23 @@ static size_t take_dead(struct tracer *t)
 		t->proc_said[i] = 0;
 		forget_owner(t, p);
 		p->id = 0;
-		give_back(t, TABLE_PROCS, i);
+		rows__give_back(t, TABLE_PROCS, i);
 	}
 	if (!dead)
 		return living;
-	for (i = 0; i < used(t, TABLE_EDGES); i++)
+	for (i = 0; i < rows__used(t, TABLE_EDGES); i++)
 		if (t->edges[i].proc && t->tasks[t->edges[i].task].dead == DEAD_TAKEN)
-			free_edge(t, i);
+			harvest__free_edge(t, i);
 	for (i = 0; i < nr_tasks; i++)
 		if (t->tasks[i].dead == DEAD_TAKEN) {
 			memset(&t->tasks[i], 0, sizeof(t->tasks[i]));
-			give_back(t, TABLE_TASKS, i);
+			rows__give_back(t, TABLE_TASKS, i);
 		}
 	return living;
 }
 
-/* --- channels --- */
-
-/* What belongs to a process is there as long as it is. */
-static int mark_of_processes(const struct tracer *t, uint8_t *busy, uint32_t nr)
-{
-	uint32_t max = used(t, TABLE_PROCS), i;
-	struct ids ids = { .at = calloc(max + 1, sizeof(*ids.at)) };
-
-	if (!ids.at)
-		return -ENOMEM;
-	for (i = 0; i < max; i++)
-		if (t->procs[i].id && !(t->procs[i].flags & PROC_DEAD))
-			ids.at[ids.nr++] = t->procs[i].id;
-	qsort(ids.at, ids.nr, sizeof(*ids.at), compare_ids);
-	for (i = 0; i < nr; i++)
-		if (mech__get(t->chans[i].key.mech)->of_process &&
-		    (!t->chans[i].key.ino || ids_have(&ids, t->chans[i].key.ino)))
-			busy[i] = 1;
-	free(ids.at);
-	return 0;
-}
-
 /* What was read while its writer is in its call still: whose it is will not be known. */
-static void take_debts(struct tracer *t, const struct chan_row *c)
+void harvest__debts(struct tracer *t, const struct chan_row *c)
 {
 	uint32_t row = (c->ledger & ~LEDGER_RESTS) - 1;
 	struct ledger l;
@@ -420,162 +354,12 @@ static void take_debts(struct tracer *t, const struct chan_row *c)
 	}
 }
 
-/* One that has a row. */
-static bool has_ledger(const struct chan_row *c)
-{
-	return c->ledger && c->ledger != LEDGER_CROWD;
-}
-
-static void free_chan(struct tracer *t, uint32_t row)
-{
-	struct chan_row *c = &t->chans[row];
-	uint32_t ledger = has_ledger(c) ? c->ledger & ~LEDGER_RESTS : 0;
-
-	take_debts(t, c);
-	/* Said last, after its edges and flows: the graph may now put it away. */
-	c->flags |= CHAN_GONE;
-	if (t->chan_state[row] & CHAN_SAID)
-		emit_chan(t, row);
-	c->id = 0;
-	t->chan_state[row] = 0;
-	if (ledger)
-		give_back(t, TABLE_LEDGERS, ledger - 1);
-	give_back(t, TABLE_CHANS, row);
-}
-
-static bool is_queue(const struct chan_row *c)
-{
-	return c->key.mech == MECH_MSG || c->key.mech == MECH_MQ;
-}
-
-/* Does the kernel side say whose bytes they were? */
-static bool has_flows(const struct chan_row *c)
-{
-	return c->ledger || is_queue(c) || mech__get(c->key.mech)->flows == FLOWS_ROWS ||
-	       (c->key.mech == MECH_UNIX && !(c->flags & CHAN_TWO_ENDS));
-}
-
-/* busy[]: channels that must stay, because somebody holds them or sleeps in them. */
-static void doom(struct tracer *t, const uint8_t *busy, uint32_t nr)
-{
-	uint32_t *ids = calloc(nr + 1, sizeof(*ids)), i;
-	bool queues = false;
-	size_t nr_ids = 0;
-
-	if (!ids)
-		return;
-	for (i = 0; i < nr; i++) {
-		if (!t->chans[i].id || busy[i])
-			t->chan_state[i] &= ~CHAN_DOOMED;
-		if (t->chan_state[i] & CHAN_DOOMED && has_flows(&t->chans[i])) {
-			ids[nr_ids++] = t->chans[i].id;
-			queues |= is_queue(&t->chans[i]);
-		}
-	}
-	for (i = 0; i < used(t, TABLE_EDGES); i++) {
-		struct edge_row *e = &t->edges[i];
-
-		if (e->proc && e->chan_row < nr && t->chan_state[e->chan_row] & CHAN_DOOMED &&
-		    t->chans[e->chan_row].id == e->chan)
-			free_edge(t, i);
-	}
-	qsort(ids, nr_ids, sizeof(*ids), compare_ids);
-	if (nr_ids)
-		take_flows(t, &(struct ids){ ids, nr_ids }, NULL);
-	if (queues) {
-		queues__flows(t, ids, nr_ids);
-		queues__forget(t, ids, nr_ids);
-	}
-	free(ids);
-	fds__take(t, CHAN_DOOMED);
-	for (i = 0; i < nr; i++)
-		if (t->chan_state[i] & CHAN_DOOMED)
-			free_chan(t, i);
-}
-
-/* Its key may mean another channel by now. */
-static void take_off_index(struct tracer *t, uint32_t row)
-{
-	int fd = bpf_map__fd(t->skel->maps.chan_rows);
-	uint32_t known;
-
-	if (!bpf_map_lookup_elem(fd, &t->chans[row].key, &known) && known == row)
-		bpf_map_delete_elem(fd, &t->chans[row].key);
-	/* Who is connected to what was closed there looks again before it uses the row. */
-	__atomic_add_fetch(&t->engine->places, 1, __ATOMIC_RELEASE);
-}
-
-/* No table of open files tells who has it: it stays as long as somebody lives who has used it. */
-static bool lives_by_use(const struct chan_row *c)
-{
-	const struct mech_desc *m = mech__get(c->key.mech);
-
-	return m->flows == FLOWS_ROWS && m->measured == IN_OPS;
-}
-
-static void sweep(struct tracer *t)
-{
-	uint32_t nr = used(t, TABLE_CHANS), i;
-	uint8_t *busy = calloc(nr + 1, 1);
-
-	snapshot__names(t);
-	if (!busy || snapshot__held(t, busy, nr) || mark_of_processes(t, busy, nr)) {
-		free(busy);
-		return;
-	}
-	for (i = 0; i < used(t, TABLE_EDGES); i++) {
-		const struct edge_row *e = &t->edges[i];
-
-		if (e->proc && e->chan_row < nr &&
-		    (e->blocked_since || lives_by_use(&t->chans[e->chan_row])))
-			busy[e->chan_row] = 1;
-	}
-	for (i = 0; i < nr; i++)
-		if (t->chans[i].id && !busy[i])
-			busy[i] = is_queue(&t->chans[i]) ? queues__exists(&t->chans[i])
-							 : pages__persist(t, &t->chans[i]);
-	doom(t, busy, nr);
-	for (i = 0; i < nr; i++) {
-		if (!t->chans[i].id || busy[i]) {
-			t->chan_state[i] &= ~CHAN_SUSPECT;
-		} else if (t->chan_state[i] & CHAN_SUSPECT) {
-			take_off_index(t, i);
-			t->chan_state[i] |= CHAN_DOOMED;
-		} else {
-			t->chan_state[i] |= CHAN_SUSPECT;
-		}
-	}
-	free(busy);
-}
-
-static bool is_over(const struct tracer *t, uint32_t chans, uint32_t ledgers, uint32_t part)
-{
-	return chans > t->rows[TABLE_CHANS].max / part ||
-	       ledgers > t->rows[TABLE_LEDGERS].max / part;
-}
-
 size_t harvest__tick(struct tracer *t)
 {
 	size_t living = take_dead(t);
-	uint64_t now = tracer__now();
-	uint32_t chans = 0, ledgers = 0;
 
-	for (uint32_t i = 0; i < used(t, TABLE_CHANS); i++) {
-		chans += t->chans[i].id != 0;
-		ledgers += t->chans[i].id && has_ledger(&t->chans[i]);
-	}
-	t->crowded = chans > t->rows[TABLE_CHANS].max / 2;
-	/* Looking through all open files has its price: only when a good part of the rows is in use. */
-	if (is_over(t, chans, ledgers, 16) &&
-	    now - t->last_sweep >= (is_over(t, chans, ledgers, 4) ? SWEEP_SOON_NS : SWEEP_NS)) {
-		t->last_sweep = now;
-		sweep(t);
-	}
+	sweep__tick(t);
 	fds__tick(t);
-	if (pages__are_many(t) && now - t->last_clean >= SWEEP_NS) {
-		t->last_clean = now;
-		pages__clean(t);
-	}
 	return living;
 }
 
@@ -584,21 +368,21 @@ void harvest__all(struct tracer *t)
 	uint32_t i;
 
 	take_dead(t);
-	for (i = 0; i < used(t, TABLE_PROCS); i++)
+	for (i = 0; i < rows__used(t, TABLE_PROCS); i++)
 		if (t->procs[i].id)
 			emit_proc(t, &t->procs[i]);
-	for (i = 0; i < used(t, TABLE_EDGES); i++)
+	for (i = 0; i < rows__used(t, TABLE_EDGES); i++)
 		if (t->edges[i].proc)
 			say_edge(t, &t->edges[i]);
 	fds__take(t, 0);
 	/* Only those that somebody used: what is merely inherited would hide the rest. */
-	for (i = 0; i < used(t, TABLE_CHANS); i++)
+	for (i = 0; i < rows__used(t, TABLE_CHANS); i++)
 		if (t->chans[i].id && t->chan_state[i] & CHAN_SAID)
-			emit_chan(t, i);
-	take_flows(t, NULL, NULL);
-	queues__flows(t, NULL, 0);
-	for (i = 0; i < used(t, TABLE_CHANS); i++)
+			harvest__chan(t, i);
+	harvest__flows(t, NULL, NULL);
+	queues__flows(t, NULL);
+	for (i = 0; i < rows__used(t, TABLE_CHANS); i++)
 		if (t->chans[i].id)
-			take_debts(t, &t->chans[i]);
+			harvest__debts(t, &t->chans[i]);
 	emit_lost(t);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* What the kernel side remembers of pages of shared memory: thrown away with what it is of. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,50 +11,30 @@
 #include "graph_priv.h" /* names_path() */
 #include "tracer_priv.h"
 
-static int compare_ids(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-struct ids {
-	uint32_t *at;
-	size_t nr;
-};
-
-static bool has(const struct ids *ids, uint32_t id)
-{
-	return bsearch(&id, ids->at, ids->nr, sizeof(id), compare_ids);
-}
-
-static void sort(struct ids *ids)
-{
-	qsort(ids->at, ids->nr, sizeof(*ids->at), compare_ids);
-}
-
 static int live_chans(const struct tracer *t, struct ids *ids)
 {
-	size_t max = t->rows[TABLE_CHANS].max;
+	uint32_t nr = rows__used(t, TABLE_CHANS);
 
-	ids->at = calloc(max, sizeof(*ids->at));
-	for (size_t i = 0; ids->at && i < max && i < t->engine->used[TABLE_CHANS]; i++)
+	if (ids__init(ids, nr))
+		return -ENOMEM;
+	for (uint32_t i = 0; i < nr; i++)
 		if (t->chans[i].id)
-			ids->at[ids->nr++] = t->chans[i].id;
-	sort(ids);
-	return ids->at ? 0 : -1;
+			ids__put(ids, t->chans[i].id);
+	ids__sort(ids);
+	return 0;
 }
 
 static int live_procs(const struct tracer *t, struct ids *ids)
 {
-	size_t max = t->rows[TABLE_PROCS].max;
+	uint32_t nr = rows__used(t, TABLE_PROCS);
 
-	ids->at = calloc(max, sizeof(*ids->at));
-	for (size_t i = 0; ids->at && i < max && i < t->engine->used[TABLE_PROCS]; i++)
+	if (ids__init(ids, nr))
+		return -ENOMEM;
+	for (uint32_t i = 0; i < nr; i++)
 		if (t->procs[i].id)
-			ids->at[ids->nr++] = t->procs[i].id;
-	sort(ids);
-	return ids->at ? 0 : -1;
+			ids__put(ids, t->procs[i].id);
+	ids__sort(ids);
+	return 0;
 }
 
 static void clean_touches(struct tracer *t, const struct ids *chans, const struct ids *procs)
@@ -64,7 +45,7 @@ static void clean_touches(struct tracer *t, const struct ids *chans, const struc
 
 	while (more) {
 		more = !bpf_map_get_next_key(fd, &key, &next);
-		if ((!has(chans, key.chan) || !has(procs, key.proc)) &&
+		if ((!ids__have(chans, key.chan) || !ids__have(procs, key.proc)) &&
 		    !bpf_map_delete_elem(fd, &key))
 			__atomic_sub_fetch(&t->engine->touches, 1, __ATOMIC_RELAXED);
 		key = next;
@@ -79,7 +60,7 @@ static void clean_groups(struct tracer *t, const struct ids *chans)
 
 	while (more) {
 		more = !bpf_map_get_next_key(fd, &key, &next);
-		if (!has(chans, key.chan) && !bpf_map_delete_elem(fd, &key))
+		if (!ids__have(chans, key.chan) && !bpf_map_delete_elem(fd, &key))
 			__atomic_sub_fetch(&t->engine->page_groups, 1, __ATOMIC_RELAXED);
 		key = next;
 	}
@@ -93,8 +74,8 @@ void pages__clean(struct tracer *t)
 		clean_touches(t, &chans, &procs);
 		clean_groups(t, &chans);
 	}
-	free(chans.at);
-	free(procs.at);
+	ids__free(&chans);
+	ids__free(&procs);
 }
 
 bool pages__are_many(const struct tracer *t)

@@ -55,31 +55,24 @@ bool queues__exists(const struct chan_row *c)
 	return false;
 }
 
-static int compare_ids(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 /* Every key of both maps begins with the id of a channel. */
-static void forget_in(int fd, size_t key_size, const uint32_t *ids, size_t nr)
+static void forget_in(int fd, size_t key_size, const struct ids *chans)
 {
-	char key[64], next[64];
+	_Alignas(uint32_t) char key[64], next[64];
 	bool more = !bpf_map_get_next_key(fd, NULL, key);
 
 	if (key_size > sizeof(key))
 		return;
 	while (more) {
 		more = !bpf_map_get_next_key(fd, key, next);
-		if (bsearch(key, ids, nr, sizeof(*ids), compare_ids))
+		if (ids__have(chans, *(uint32_t *)key))
 			bpf_map_delete_elem(fd, key);
 		memcpy(key, next, key_size);
 	}
 }
 
 /* Guesses that were right after all, and those that nobody knows. */
-void queues__flows(struct tracer *t, const uint32_t *ids, size_t nr)
+void queues__flows(struct tracer *t, const struct ids *chans)
 {
 	int fd = bpf_map__fd(t->skel->maps.queue_flows);
 	int tags = bpf_map__fd(t->skel->maps.queue_tags);
@@ -91,7 +84,7 @@ void queues__flows(struct tracer *t, const uint32_t *ids, size_t nr)
 		struct tag_val tag;
 
 		more = !bpf_map_get_next_key(fd, &key, &next);
-		if (ids && !bsearch(&key.tag.chan, ids, nr, sizeof(*ids), compare_ids))
+		if (chans && !ids__have(chans, key.tag.chan))
 			continue;
 		if (bpf_map_lookup_elem(fd, &key, &r.val))
 			continue;
@@ -104,12 +97,12 @@ void queues__flows(struct tracer *t, const uint32_t *ids, size_t nr)
 	}
 }
 
-void queues__forget(struct tracer *t, const uint32_t *ids, size_t nr)
+void queues__forget(struct tracer *t, const struct ids *chans)
 {
 	const struct bpf_map *maps[] = { t->skel->maps.queue_tags, t->skel->maps.queue_entries };
 
-	for (size_t i = 0; i < nr; i++)
-		bpf_map_delete_elem(bpf_map__fd(t->skel->maps.queue_states), &ids[i]);
+	for (size_t i = 0; i < chans->nr; i++)
+		bpf_map_delete_elem(bpf_map__fd(t->skel->maps.queue_states), &chans->at[i]);
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
-		forget_in(bpf_map__fd(maps[i]), bpf_map__key_size(maps[i]), ids, nr);
+		forget_in(bpf_map__fd(maps[i]), bpf_map__key_size(maps[i]), chans);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What tracer.c, snapshot.c and harvest.c share. */
+/* What tracer.c and those it is made of share. */
 #ifndef IPCTRACE_TRACER_PRIV_H
 #define IPCTRACE_TRACER_PRIV_H
 
@@ -7,6 +7,7 @@
 #include <bpf/libbpf.h>
 
 #include "../bpf/calls.h"
+#include "ids.h"
 #include "tracer.h"
 
 /* They need the types of the above. */
@@ -28,6 +29,13 @@ struct outsider {
 
 #define HALVES 2
 
+/*
+ * A channel that nobody holds at one sweep is suspect: its new holder may have been passed by when it did
+ * not hold it yet. At the next one it is doomed: off the index, and at the one after that its row is used
+ * again; whoever was just about to use it has found it held by then.
+ */
+enum chan_state { CHAN_SAID = 1, CHAN_SUSPECT = 2, CHAN_DOOMED = 4 };
+
 struct tracer {
 	struct tracer_opts opts;
 	struct ipctrace_bpf *skel; /* half[0]: all the maps are there */
@@ -43,7 +51,7 @@ struct tracer {
 	uint64_t tick_ns; /* length of a jiffy */
 	uint64_t delivered; /* calls in edges that were emitted */
 	uint64_t ignored; /* calls in edges that are none of IPC after all */
-	/* By row: what the last sweep found, see harvest.c. */
+	/* By row: enum chan_state. */
 	uint8_t *chan_state;
 	uint8_t *proc_said; /* by row: the living process was emitted once */
 	/* Who else held channels when the trace began; emitted when one turns out to be used. */
@@ -63,6 +71,18 @@ struct tracer {
 void tracer__emit(struct tracer *t, struct rec_hdr *h, uint16_t type, size_t len);
 uint64_t tracer__now(void);
 
+static inline uint32_t rows__used(const struct tracer *t, enum table which)
+{
+	uint32_t n = __atomic_load_n(&t->engine->used[which], __ATOMIC_ACQUIRE);
+
+	return n < t->rows[which].max ? n : t->rows[which].max;
+}
+
+static inline void rows__give_back(struct tracer *t, enum table which, uint32_t row)
+{
+	bpf_map_update_elem(t->rows[which].free_fd, NULL, &row, 0);
+}
+
 /* load.c */
 extern const char *const handlers[KIND_MAX]; /* names of programs that are only jumped to */
 int load__tracing(struct tracer *t);
@@ -80,10 +100,9 @@ void snapshot__names(struct tracer *t); /* of files, which may have been renamed
 
 /* queues.c */
 bool queues__exists(const struct chan_row *c);
-/* Emit those of the channels with these ids, which are sorted; NULL: of all. */
-void queues__flows(struct tracer *t, const uint32_t *ids, size_t nr);
-/* What the kernel side remembers of the messages in the channels with these ids, which are sorted. */
-void queues__forget(struct tracer *t, const uint32_t *ids, size_t nr);
+void queues__flows(struct tracer *t, const struct ids *chans); /* NULL: of all */
+void queues__forget(struct tracer *t,
+		    const struct ids *chans); /* what is known of messages in them */
 
 #define TOUCHES 32768 /* rows of 64 pages, of each process */
 #define PAGE_GROUPS 32768 /* rows of 16 pages */
@@ -105,8 +124,16 @@ void sample__round(struct tracer *t);
 int sample__wait_ms(const struct tracer *t, int at_most); /* to the next round */
 void sample__free(struct tracer *t);
 
+/* sweep.c */
+void sweep__tick(struct tracer *t);
+
 /* harvest.c */
-void harvest__say_chan(struct tracer *t, uint32_t row);
+void harvest__chan(struct tracer *t, uint32_t row);
+void harvest__say_chan(struct tracer *t, uint32_t row); /* if it was not yet */
+void harvest__free_edge(struct tracer *t, uint32_t row);
+/* Flows of these channels, and of them from or to these processes only; NULL: of all. */
+void harvest__flows(struct tracer *t, const struct ids *chans, const struct ids *of);
+void harvest__debts(struct tracer *t, const struct chan_row *c);
 size_t harvest__tick(struct tracer *t);
 void harvest__all(struct tracer *t);
 
