@@ -466,6 +466,15 @@ static int resolve_lane(struct graph *g, struct chan *c, unsigned int end)
 	return err;
 }
 
+/*
+ * More than all who are watched sent, and not the same by each of several sockets: somebody else sent,
+ * too, and may have sent any of it.
+ */
+static bool others_sent(const struct edge *to, uint64_t sent)
+{
+	return to->e.bytes > sent && (!sent || to->e.bytes % sent);
+}
+
 /* What a member of a group got from one who sends, where every member gets all. */
 static int take_of_all(struct graph *g, struct chan *c, const struct edge *from,
 		       const struct edge *to, uint64_t sent, size_t senders)
@@ -478,7 +487,7 @@ static int take_of_all(struct graph *g, struct chan *c, const struct edge *from,
 	if (to->e.bytes == sent) {
 		f.bytes = from->e.bytes;
 		f.ops = from->e.ops;
-	} else if (senders == 1) {
+	} else if (senders == 1 && !others_sent(to, sent)) {
 		f.bytes = min_u64(from->e.bytes, to->e.bytes);
 		f.ops = min_u64(from->e.ops, to->e.ops);
 	} else if (mine && mine->e.bytes && to->e.bytes == others) {
@@ -488,6 +497,21 @@ static int take_of_all(struct graph *g, struct chan *c, const struct edge *from,
 	} else {
 		f.shared_bytes = min_u64(from->e.bytes, to->e.bytes);
 		f.certainty = CERTAIN_SHARED;
+	}
+	return flow_add(g, c, &f);
+}
+
+/* What came from somebody who is not watched: all, if nobody who is sent anything. */
+static int take_of_others(struct graph *g, struct chan *c, const struct edge *to, size_t senders)
+{
+	struct gflow f = { .from = &g->priv->outside.p, .to = to->e.proc };
+
+	if (senders) {
+		f.shared_bytes = to->e.bytes;
+		f.certainty = CERTAIN_SHARED;
+	} else {
+		f.bytes = to->e.bytes;
+		f.ops = to->e.ops;
 	}
 	return flow_add(g, c, &f);
 }
@@ -510,16 +534,8 @@ static int resolve_to_all(struct graph *g, struct chan *c)
 		list_for_each(from, writers, by_chan)
 			if (from->e.ops && !err)
 				err = take_of_all(g, c, from, to, sent, senders);
-		if (!senders && !err) {
-			struct gflow f = {
-				.from = &g->priv->outside.p,
-				.to = to->e.proc,
-				.ops = to->e.ops,
-				.bytes = to->e.bytes,
-			};
-
-			err = flow_add(g, c, &f);
-		}
+		if (!err && (!senders || others_sent(to, sent)))
+			err = take_of_others(g, c, to, senders);
 	}
 	return err;
 }

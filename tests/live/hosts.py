@@ -3,7 +3,7 @@
 import os
 import subprocess
 
-from lib import Graph, PYTHON, Skip, check, check_equal, read_text, test, wait_for
+from lib import OUTSIDE, Graph, PYTHON, Skip, check, check_equal, read_text, test, wait_for
 
 SERVER = """
 import socket
@@ -91,6 +91,42 @@ def other_host(t):
     check_equal(len(host), 1, "nodes of the other host")
     sent = {(f["from"] == host[0]["id"], f["bytes"]) for f in graph.flows}
     check_equal(sent, {(True, 500), (False, 1000)}, "flows")
+
+
+MEMBER = """
+import socket
+g = "239.7.7.7"
+me = socket.inet_aton("10.77.0.2")
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("", 7301))
+s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(g) + me)
+s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, me)
+s.sendto(b"y" * 5, (g, 7301))
+print(len(s.recv(100)), flush=True)
+for i in range(3):
+    s.recv(100)
+"""
+FROM_AFAR = """
+import socket, sys
+sys.stdin.readline()
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("10.77.0.1"))
+for i in range(3):
+    s.sendto(b"x" * 12, ("239.7.7.7", 7301))
+"""
+
+
+@test("what a member of a group got from another host, and from itself")
+def group_on_cable(t):
+    with Namespaces() as spaces:
+        script = t.write("both.sh", "mkfifo f; %s <f & %s >f; wait\n" % (
+            quoted(spaces.inside(0, FROM_AFAR)), quoted(spaces.inside(1, MEMBER))))
+        graph = t.trace(["sh", script], ["-m", "multicast"])
+    chans = {f["channel"] for f in graph.flows}
+    check_equal(len(chans), 1, "groups that somebody heard")
+    said = sorted((f["from"] == OUTSIDE, f["bytes"], f["shared_bytes"], f["certainty"])
+                  for f in graph.flows)
+    check_equal(said, [(False, 0, 5, "shared"), (True, 0, 41, "shared")], "flows")
 
 
 def quoted(argv):
