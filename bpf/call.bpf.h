@@ -18,7 +18,7 @@ int attach(__u64 file, __u32 fd, __u32 role);
 int attach_to(__u64 file, __u64 name, __u32 len);
 int goes_elsewhere(__u32 chan, __u32 places);
 int note_act(__u32 which, __u32 fd, __u32 role);
-int edge_failed(__u32 edge, __s64 ret);
+int edge_failed(__u32 edge, __s64 ret, __u32 flags);
 int crowd_user(__u32 chan, __u32 end, __u32 role, __u64 file);
 int crowd_got(__u32 edge, __u64 file, __s64 ret, __u32 flags, __u64 msg);
 int crowd_forget(void);
@@ -169,7 +169,7 @@ static __always_inline __s64 act_count(struct act *a, struct edge_row *e, __s64 
 		e->ops++;
 		e->bytes += ret;
 	} else {
-		edge_failed(a->edge - 1, ret);
+		edge_failed(a->edge - 1, ret, a->flags);
 	}
 	e->last_ns = bpf_jiffies64();
 	if (cfg.ops)

@@ -261,6 +261,8 @@ static __always_inline __u64 rwsem_writer(__u64 lock)
 #define SPREAD 0x9e3779b97f4a7c15 /* times a number, so that its lowest bits change all of it */
 
 #define EAGAIN 11
+#define ENOSYS 38
+#define SIGKILL 9
 #define O_NONBLOCK 04000
 #define S_IFMT 0170000
 #define S_IFIFO 0010000

@@ -214,13 +214,28 @@ int attach_to(__u64 file, __u64 name, __u32 len)
 	return 1;
 }
 
-int edge_failed(__u32 edge, __s64 ret)
+/* Who is killed at a debugger's stop before a call never makes it, and yet it returns. */
+static __always_inline bool was_not_made(struct task_struct *task, __s64 ret)
 {
+	return ret == -ENOSYS &&
+	       PEEK(struct task_struct, (__u64)task, pending.signal.sig[0]) & 1UL << (SIGKILL - 1);
+}
+
+int edge_failed(__u32 edge, __s64 ret, __u32 flags)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct edge_row *e = edge_at(edge);
 	__u8 no = ret <= -512 ? ERR_RESTART : -ret;
+	struct task_state *ts = state_of(task);
 
-	if (!e)
+	if (!e || !ts)
 		return 0;
+	if (was_not_made(task, ret)) {
+		ts->seen--;
+		if (flags & ACT_NONBLOCK)
+			e->nonblocking_ops--;
+		return 0;
+	}
 	if (no != EAGAIN)
 		dgrams_end(edge);
 	for (int i = 0; i < EDGE_ERRS; i++) {

@@ -296,7 +296,7 @@ static __always_inline void attached(struct task_state *ts, __u32 chan, __u64 fi
 	c->capacity = mem_size(file);
 	e->last_ns = bpf_jiffies64();
 	if (ret < 0) {
-		edge_failed(row, ret);
+		edge_failed(row, ret, 0);
 		return;
 	}
 	e->ops++;

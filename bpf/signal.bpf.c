@@ -307,7 +307,7 @@ static __noinline void count_sent(const struct event *ev, __u32 result)
 
 		if (en)
 			__sync_fetch_and_add(&en->seen, 1);
-		edge_failed(row, -EAGAIN);
+		edge_failed(row, -EAGAIN, 0);
 		return;
 	}
 	count_one(e);

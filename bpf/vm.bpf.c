@@ -110,7 +110,7 @@ static __noinline int vm_count(const struct edge_owner *who, __u64 place, __s64 
 	}
 	if (ret < 0) {
 		__sync_fetch_and_add(&en->seen, 1);
-		edge_failed(row, ret);
+		edge_failed(row, ret, 0);
 		return 0;
 	}
 	count_one(e);

@@ -126,6 +126,37 @@ def faults_in_memfd(t):
     trace_workload(t, "vm-fault", ["by=continue", "owners=2"], ["-m", "vm"])
 
 
+KILLED_BEFORE = """
+import ctypes, os, signal
+ptrace = ctypes.CDLL(None).ptrace
+PTRACE_TRACEME, PTRACE_SYSCALL = 0, 24
+r, w = os.pipe()
+os.set_blocking(w, False)
+pid = os.fork()
+if not pid:
+    ptrace(PTRACE_TRACEME, 0, 0, 0)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    os.write(w, b"first")
+    os.write(w, b"last")
+os.waitpid(pid, 0)
+for stop in ("before the first", "after the first", "before the last"):
+    ptrace(PTRACE_SYSCALL, pid, 0, 0)
+    os.waitpid(pid, 0)
+os.kill(pid, signal.SIGKILL)
+os.waitpid(pid, 0)
+os.close(w)
+assert os.read(r, 100) == b"first"
+"""
+
+
+@test("a process that is killed at its debugger's stop before a call has not made it")
+def killed_before(t):
+    graph = t.trace([PYTHON, "-c", KILLED_BEFORE], options=["-m", "pipe"])
+    edge, = graph.edges_of(role="write")
+    check_equal((edge["ops"], edge["bytes"], edge["nonblocking_ops"], errors(edge)), (1, 5, 1, {}),
+                "writes, their bytes, non-blocking ones and errors")
+
+
 CALL = re.compile(r"^(ptrace|process_vm_readv)\((.*?)\)\s+= (-?\d+|0x[0-9a-f]+)")
 SIZES = {"PTRACE_GETSIGINFO": 128, "PTRACE_GETEVENTMSG": 8}
 READS = ("PTRACE_GET_SYSCALL_INFO", "PTRACE_GETSIGINFO", "PTRACE_GETEVENTMSG")
