@@ -51,6 +51,13 @@ static int compare_callings(const struct gproc *a, const struct gproc *b)
 	return d ? d : (n > m) - (n < m);
 }
 
+/* A master is not one of its workers. */
+static bool is_fork_of_its_like(const struct gproc *p)
+{
+	return p->parent && !compare_texts(p->comm, p->parent->comm) &&
+	       !compare_texts(p->exe, p->parent->exe);
+}
+
 static int compare_procs(const struct gproc *a, const struct gproc *b)
 {
 	int d = compare_texts(a->comm, b->comm);
@@ -61,6 +68,8 @@ static int compare_procs(const struct gproc *a, const struct gproc *b)
 		d = compare_callings(a, b);
 	if (!d)
 		d = compare_texts(a->container, b->container);
+	if (!d)
+		d = is_fork_of_its_like(a) - is_fork_of_its_like(b);
 	if (!d && a->uid != b->uid)
 		d = a->uid < b->uid ? -1 : 1;
 	/* What was asked for stays for itself. */

@@ -181,6 +181,32 @@ static void test_coarse(void **state)
 	graph__free(g);
 }
 
+/* The same, but all were begun by the first one: that is not one of many. */
+static void test_master(void **state)
+{
+	const struct reduce_opts opts = { .merge_above = 40, .max_nodes = 20 };
+	struct graph *g = graph__new(), *r;
+
+	(void)state;
+	add(g, "proc id=10 start=10 comm=\"peer\"");
+	for (int i = 1; i < 100; i++)
+		add(g, "proc id=%d start=%d comm=\"peer\" parent=10", 10 + i, 10 + i);
+	for (int i = 1; i < 100; i++) {
+		add(g, "chan id=%d mech=pipe first=%d ino=%d", 1000 + i, i, i);
+		add(g, "edge proc=10 chan=%d role=write ops=1 bytes=%d", 1000 + i, i);
+		add(g, "edge proc=%d chan=%d role=read ops=1 bytes=%d", 10 + i, 1000 + i, i);
+		add(g, "edge proc=%d chan=%d role=read ops=0 bytes=0", 10 + i / 2, 1000 + i);
+	}
+	assert_int_equal(graph__finish(g), 0);
+	r = reduce__for_drawing(g, &opts);
+	check_sums(g, r);
+	assert_int_equal(r->nr_procs, 2);
+	assert_int_equal(r->procs[0]->count, 1);
+	assert_int_equal(r->procs[1]->count, 99);
+	reduce__free(r);
+	graph__free(g);
+}
+
 /* Among much that moves bytes, the only page and the only signal are not "other". */
 static void test_kinds(void **state)
 {
@@ -307,8 +333,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_small_stays), cmocka_unit_test(test_workers),
 		cmocka_unit_test(test_others),      cmocka_unit_test(test_random),
-		cmocka_unit_test(test_coarse),      cmocka_unit_test(test_kinds),
-		cmocka_unit_test(test_quiet),       cmocka_unit_test(test_empty),
+		cmocka_unit_test(test_coarse),      cmocka_unit_test(test_master),
+		cmocka_unit_test(test_kinds),       cmocka_unit_test(test_quiet),
+		cmocka_unit_test(test_empty),
 	};
 
 	return cmocka_run_group_tests_name("reduce", tests, NULL, NULL);
