@@ -47,6 +47,7 @@ static __always_inline void stranger_set(struct proc_row *p, __u64 task)
 	struct task_struct *at = (void *)task;
 
 	p->pid = process_pid(task);
+	p->ppid = process_pid((__u64)BPF_CORE_READ(at, group_leader, real_parent));
 	p->start_ns = process_start(task);
 	p->uid = BPF_CORE_READ(at, cred, uid.val);
 	BPF_CORE_READ_INTO(&p->comm, at, group_leader, comm);

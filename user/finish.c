@@ -254,6 +254,8 @@ int graph__finish(struct graph *g)
 	if (!g->meta.version)
 		err = meta_set(&g->meta, &none);
 	if (!err)
+		err = strangers_merge(g);
+	if (!err)
 		err = fold_rest(g);
 	if (!err)
 		err = derive(g);

@@ -199,6 +199,7 @@ struct chan *fold_find_chan(const struct graph *g, uint32_t key);
 int fold_chan_if_done(struct graph *g, struct chan *c);
 int fold_rest(struct graph *g);
 void fold_free(struct graph *g);
+int strangers_merge(struct graph *g);
 
 int memo_set(struct memo *m, uint32_t key, uint32_t value);
 uint32_t memo_get(const struct memo *m, uint32_t key); /* 0: never set, or forgotten */

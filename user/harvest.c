@@ -51,6 +51,22 @@ static void find_title(struct proc_row *p)
 		snprintf(p->title, TITLE_LEN, "%.*s", (int)n, p->args);
 }
 
+/* Who is not watched may yet be a child of somebody who is, from before the trace. */
+static uint32_t watched_parent(const struct tracer *t, const struct proc_row *p)
+{
+	const struct proc_row *parent = NULL;
+
+	for (uint32_t i = 0; i < rows__used(t, TABLE_PROCS); i++) {
+		const struct proc_row *q = &t->procs[i];
+
+		/* The youngest that is older, if its number was another one's before. */
+		if (q->id && !(q->flags & PROC_HOLDER) && q->pid == p->ppid &&
+		    q->start_ns <= p->start_ns && (!parent || q->start_ns > parent->start_ns))
+			parent = q;
+	}
+	return parent ? parent->id : 0;
+}
+
 static void emit_proc(struct tracer *t, const struct proc_row *p)
 {
 	struct rec_proc r = { .row = *p };
@@ -72,6 +88,8 @@ static void emit_proc(struct tracer *t, const struct proc_row *p)
 			find_title(&r.row);
 		}
 	}
+	if (p->flags & PROC_HOLDER && p->ppid)
+		r.row.parent = watched_parent(t, p);
 	if (p->flags & PROC_HOLDER && p->pid && proc_is_ours()) {
 		snprintf(path, sizeof(path), "/proc/%u/exe", p->pid);
 		n = readlink(path, r.row.exe, PATH_LEN);

@@ -38,8 +38,8 @@ os.waitpid(pid, 0)
 """
 
 
-def start_target(t):
-    target = t.start([PYTHON, t.write("target.py", TARGET)])
+def start_target(t, code=TARGET):
+    target = t.start([PYTHON, t.write("target.py", code)])
     wait_for(lambda: os.path.exists(t.path("pids")), "the target")
     parent, child = map(int, read_text(t.path("pids")).split())
     check_equal(parent, target.pid, "pid of the target")
@@ -55,6 +55,45 @@ def finish(t, tracer, target, out):
     graph = Graph.load(out)
     graph.check_sane(tracer.pid)
     return graph
+
+
+# A child from before, which holds a pipe, ends during the trace.
+LEFT_BEHIND = """
+import os, time
+def wait(name):
+    while not os.path.exists(name):
+        time.sleep(0.01)
+r, w = os.pipe()
+pid = os.fork()
+if not pid:
+    wait("go")
+    os._exit(0)
+with open("pids.new", "w") as f:
+    f.write("%d %d" % (os.getpid(), pid))
+os.rename("pids.new", "pids")
+wait("go")
+os.write(w, b"x")
+os.read(r, 1)
+os.waitpid(pid, 0)
+open("child-done", "w").close()
+wait("end")
+"""
+
+
+@test("-p: a child from before that is not watched is one process, and its end no news")
+def left_behind(t):
+    target, parent, child = start_target(t, LEFT_BEHIND)
+    tracer = t.tracer(["-o", t.path("x.json"), "-o", t.path("x.txt"), "-p", str(parent)])
+    t.ready(tracer)
+    graph = finish(t, tracer, target, t.path("x.json"))
+    stranger = graph.pid(child)
+    check_equal((stranger["watched"], stranger["parent"]), (False, graph.pid(parent)["id"]),
+                "of the child: watched, parent")
+    ends = {(graph.chans[e["channel"]]["mechanism"], e["role"])
+            for e in graph.edges if e["process"] == stranger["id"]}
+    check_equal(ends, {("pipe", "read"), ("pipe", "write"), ("signal", "send-signal")},
+                "ends of the child")
+    check("SIGCHLD to" not in read_text(t.path("x.txt")), "that the child ended is told")
 
 
 @test("-p twice: a pipe from before, with bytes in it")
