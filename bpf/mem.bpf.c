@@ -313,7 +313,7 @@ static __noinline int mem_mapped(__u64 addr, __u32 counts, __u32 flags)
 	if (!ts || !l)
 		return 0;
 	if (!mem_find(addr, KEY_CALL, VMA_MANY)) {
-		span_add(ts->proc, ts->proc_id, tgid, addr, ~0ULL); /* it may be that long */
+		span_add(ts->proc, ts->proc_id, tgid, addr, SPAN_OPEN); /* it may be that long */
 		lose(LOSS_PAGE, 1);
 		return 0;
 	}
@@ -371,6 +371,38 @@ static __always_inline int mmap_failed(struct task_state *ts, struct pt_regs *re
 static __always_inline bool is_error(long ret)
 {
 	return ret < 0 && ret > -4096;
+}
+
+/*
+ * Another thread may have mapped something there by now, before it is seen here that the memory was
+ * unmapped, and have found that there is a span for it. If it comes only now, it finds one in doubt, and
+ * makes one of its own.
+ */
+static long span_drop_step(__u32 i, struct span_step *s)
+{
+	struct mem_spans *m = bpf_map_lookup_elem(&mem_spans, &s->proc);
+	struct mem_span *at = m ? span_at(m, i) : NULL;
+	__u64 end, doubt;
+
+	if (!at)
+		return 1;
+	end = *(volatile __u64 *)&at->end;
+	doubt = end | SPAN_IN_DOUBT;
+	if (end == doubt || at->start < s->start || end > s->end || !end ||
+	    __sync_val_compare_and_swap(&at->end, end, doubt) != end)
+		return 0;
+	if (!vma_any_shared(at->start, end, KEY_CALL))
+		end = 0;
+	__sync_val_compare_and_swap(&at->end, doubt, end);
+	return 0;
+}
+
+/* What lay in that range is shared no more. */
+static __always_inline void span_drop(__u32 proc, __u64 start, __u64 end)
+{
+	struct span_step s = { .proc = proc, .start = start, .end = end };
+
+	bpf_loop(MEM_SPANS, span_drop_step, &s, 0);
 }
 
 /* A call that maps or unmaps memory has returned. */

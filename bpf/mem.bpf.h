@@ -211,13 +211,26 @@ static __always_inline void spans_begin(struct mem_spans *m, __u32 tgid)
 	__sync_fetch_and_add(sharers, 1);
 }
 
+/* No thread of the process is left that could use them. */
 static __always_inline void spans_end(struct mem_spans *m)
 {
 	__u32 *sharers = sharers_like(m->tgid);
 
-	if (sharers && __sync_lock_test_and_set(&m->nr, 0))
+	if (sharers && __sync_lock_test_and_set(&m->nr, 0)) {
 		__sync_fetch_and_sub(sharers, 1);
+		__builtin_memset(m->span, 0, sizeof(m->span));
+	}
 	m->proc = 0;
+}
+
+/* Of which process they are; threads of it may come here at once. */
+static __always_inline void spans_are_of(struct mem_spans *m, __u32 proc_id)
+{
+	if (m->proc == proc_id)
+		return;
+	if (m->proc)
+		spans_end(m);
+	m->proc = proc_id;
 }
 
 static __always_inline struct mem_spans *spans_of(struct task_state *ts)
@@ -234,6 +247,11 @@ struct span_step {
 	__u64 start, end;
 };
 
+/* Of an end: it does not count yet, or perhaps no more, for who looks whether there is one already. */
+#define SPAN_IN_DOUBT 1ULL
+#define SPAN_TAKEN SPAN_IN_DOUBT /* and nothing lies in it yet */
+#define SPAN_OPEN (~0ULL << MEM_PAGE_SHIFT) /* no end */
+
 static __always_inline struct mem_span *span_at(struct mem_spans *m, __u32 i)
 {
 	return i < MEM_SPANS ? &m->span[i] : NULL;
@@ -244,12 +262,13 @@ static long span_add_step(__u32 i, struct span_step *s)
 {
 	struct mem_spans *m = bpf_map_lookup_elem(&mem_spans, &s->proc);
 	struct mem_span *at = m ? span_at(m, i) : NULL;
+	__u64 end;
 
 	if (!at)
 		return 1;
-	/* 1: taken, and nothing lies in it yet. */
-	if (__sync_val_compare_and_swap(&at->end, 0, 1)) {
-		s->done = at->start <= s->start && s->end <= at->end;
+	end = __sync_val_compare_and_swap(&at->end, 0, SPAN_TAKEN);
+	if (end) {
+		s->done = !(end & SPAN_IN_DOUBT) && at->start <= s->start && s->end <= end;
 		return s->done;
 	}
 	at->start = s->start;
@@ -265,38 +284,14 @@ static __always_inline void span_add(__u32 proc, __u32 proc_id, __u32 tgid, __u6
 
 	if (!m)
 		return;
-	if (m->proc != proc_id) {
-		/* The row was another process's; only its first shared mapping comes here. */
-		__builtin_memset(m->span, 0, sizeof(m->span));
-		m->proc = proc_id;
-	}
+	spans_are_of(m, proc_id);
 	spans_begin(m, tgid);
 	bpf_loop(MEM_SPANS, span_add_step, &s, 0);
 	if (s.done)
 		return;
 	/* No room: whatever it touches is looked at. */
 	m->span[0].start = 0;
-	m->span[0].end = ~0ULL;
-}
-
-static long span_drop_step(__u32 i, struct span_step *s)
-{
-	struct mem_spans *m = bpf_map_lookup_elem(&mem_spans, &s->proc);
-	struct mem_span *at = m ? span_at(m, i) : NULL;
-
-	if (!at)
-		return 1;
-	if (at->start >= s->start && at->end <= s->end)
-		at->end = 0;
-	return 0;
-}
-
-/* What lies in that range is shared no more. */
-static __always_inline void span_drop(__u32 proc, __u64 start, __u64 end)
-{
-	struct span_step s = { .proc = proc, .start = start, .end = end };
-
-	bpf_loop(MEM_SPANS, span_drop_step, &s, 0);
+	m->span[0].end = SPAN_OPEN;
 }
 
 static __always_inline void spans_inherit(__u32 from, __u32 from_id, __u32 to, __u32 to_id,
@@ -309,8 +304,8 @@ static __always_inline void spans_inherit(__u32 from, __u32 from_id, __u32 to, _
 	n = bpf_map_lookup_elem(&mem_spans, &to);
 	if (!n)
 		return;
+	spans_are_of(n, to_id);
 	__builtin_memcpy(n->span, m->span, sizeof(n->span));
-	n->proc = to_id;
 	spans_begin(n, tgid);
 }
 

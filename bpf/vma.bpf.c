@@ -176,3 +176,39 @@ __noinline int vma_walk(__u64 addr, __u32 which)
 		return -EBUSY;
 	return vma_is_whole(mm, &l->seen) ? 0 : -EBUSY;
 }
+
+/* --- all that there is in a range --- */
+
+#define RANGE_ROUNDS 64
+
+struct range_look {
+	__u64 mm, at, end;
+	__u32 which;
+	bool none;
+};
+
+static long range_step(__u32 i, struct range_look *r)
+{
+	struct vma_look *l = vma_look_in(r->which);
+	__u64 vma;
+
+	if (!l)
+		return 1;
+	vma = maple_find(r->mm, r->at, r->which, l);
+	if (vma && vma <= MAPLE_LAST)
+		return 0;
+	if (vma && PEEK(struct vm_area_struct, vma, vm_flags) & VM_MAYSHARE)
+		return 1;
+	r->at = l->max + 1;
+	r->none = r->at >= r->end || !r->at;
+	return r->none;
+}
+
+bool vma_any_shared(__u64 start, __u64 end, __u32 which)
+{
+	struct range_look r = { .mm = my_mm(), .at = start, .end = end, .which = which };
+
+	if (r.mm)
+		bpf_loop(RANGE_ROUNDS, range_step, &r, 0);
+	return !r.none;
+}

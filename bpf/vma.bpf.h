@@ -47,6 +47,8 @@ static __always_inline struct vma_look *vma_look_in(__u32 which)
 #define VMA_MANY 1000 /* less than 1 ms */
 
 int vma_walk(__u64 addr, __u32 which);
+/* Is shared memory mapped between these? True also if that cannot be known. */
+bool vma_any_shared(__u64 start, __u64 end, __u32 which);
 
 struct vma_ask {
 	__u64 addr;

@@ -2,10 +2,15 @@
 /* MAP_SHARED of files, of /dev/zero, and of nothing but memory, inherited. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "changer.h"
@@ -208,6 +213,98 @@ static void run_changing(void)
 	shared__remove(&s);
 }
 
+/* ---- mapped and unmapped by several threads, each of which comes to lie where another one was ---- */
+
+#define MAX_THREADS 16
+
+static void *thread_user(void *arg)
+{
+	const struct shared *s = arg;
+
+	for (uint32_t i = 0; i < arg_num("times"); i++) {
+		struct mem m = shared__attach(s, false);
+
+		mem__write(&m, 0, mem__value(0, i));
+		shared__detach(s, &m);
+	}
+	return NULL;
+}
+
+static void threads_user(void *arg)
+{
+	pthread_t threads[MAX_THREADS];
+	struct shared *s = arg;
+
+	for (uint32_t i = 0; i < arg_num("threads"); i++)
+		die_if(pthread_create(&threads[i], NULL, thread_user, &s[i]), "pthread_create");
+	for (uint32_t i = 0; i < arg_num("threads"); i++)
+		die_if(pthread_join(threads[i], NULL), "pthread_join");
+}
+
+static void run_threads(void)
+{
+	struct shared s[MAX_THREADS];
+	char name[16];
+
+	for (uint32_t i = 0; i < arg_num("threads"); i++) {
+		snprintf(name, sizeof(name), "m%u", i);
+		s[i] = shared__make(KIND_FILE, name, 1);
+	}
+	proc__wait(proc__spawn("threads", threads_user, s));
+	for (uint32_t i = 0; i < arg_num("threads"); i++)
+		shared__remove(&s[i]);
+}
+
+/* ---- mapped where another thread has unmapped, which has not come back from that yet ---- */
+
+/* Who unmaps that mapping waits, when it is gone, until what is returned was read from. */
+static int tell_of_unmapping(const struct mem *m)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_EVENT_UNMAP };
+	struct uffdio_register reg = { .range = { (uintptr_t)m->at, places_size(m->places) },
+				       .mode = UFFDIO_REGISTER_MODE_MISSING };
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
+		skip("userfaultfd: %s", strerror(errno));
+	die_if(ioctl(fd, UFFDIO_REGISTER, &reg), "UFFDIO_REGISTER: %s", strerror(errno));
+	return fd;
+}
+
+static void *unmapper(void *arg)
+{
+	mem__unmap(arg);
+	return NULL;
+}
+
+static void reused_user(void *arg)
+{
+	struct mem gone, m;
+	struct uffd_msg msg;
+	struct pollfd told;
+	pthread_t thread;
+	char *was;
+
+	mem__map_new(&gone, "gone", 1, -1);
+	was = gone.at;
+	told = (struct pollfd){ .fd = tell_of_unmapping(&gone), .events = POLLIN };
+	die_if(pthread_create(&thread, NULL, unmapper, &gone), "pthread_create");
+	die_if(poll(&told, 1, -1) != 1, "poll: %s", strerror(errno));
+	m = shared__attach(arg, false);
+	die_if(m.at != was, "mapped at another place");
+	die_if(read(told.fd, &msg, sizeof(msg)) != sizeof(msg), "read: %s", strerror(errno));
+	die_if(pthread_join(thread, NULL), "pthread_join");
+	mem__write(&m, 0, mem__value(0, SEED));
+}
+
+static void run_reused(void)
+{
+	struct shared s = shared__make(KIND_FILE, "m0", 1);
+
+	proc__wait(proc__spawn("user", reused_user, &s));
+	shared__remove(&s);
+}
+
 #define OF_PARAM                                                                 \
 	{                                                                        \
 		"of", "anonymous", "anonymous|zero|file", 0, 0, "what is mapped" \
@@ -290,6 +387,21 @@ const struct factory mmap_factories[] = {
 			    CHANGES_PARAM },
 		.selftest = "places=8;places=8 changes=same",
 		.run = run_changing,
+	},
+	{
+		.name = "mmap-threads",
+		.help = "threads map, write and unmap, each a file of its own",
+		.params = { COMMON_PARAMS,
+			    NUM_PARAM("threads", "4", 1, MAX_THREADS, "of one process"),
+			    NUM_PARAM("times", "100", 1, 1 << 30, "by each") },
+		.selftest = "times=10",
+		.run = run_threads,
+	},
+	{
+		.name = "mmap-reused",
+		.help = "mapped where another thread is about to have unmapped something",
+		.params = { COMMON_PARAMS },
+		.run = run_reused,
 	},
 	{ .name = NULL }
 };

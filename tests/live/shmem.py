@@ -2,7 +2,7 @@
 """Shared memory of all kinds: who attached it, who touched which pages, and what flowed by them."""
 import lib
 from facts import register, trace_workload
-from lib import PYTHON, Skip, check_equal, read_text, test
+from lib import PYTHON, Skip, check_equal, pick, read_text, test
 
 MEMORY = ["-m", "shm,posixshm,memfd,mmap"]
 
@@ -39,6 +39,7 @@ VARIANTS = {
     "mmap-seqlock": ["", "of=zero", "of=file readers=5"],
     # In a VM its processor may stand still while it splits the mapping.
     "mmap-changing": [""] if lib.VM else ["", "changes=same"],
+    "mmap-threads": ["", "threads=16 times=%d" % pick(2000, 20)],
     "mmap-again": ["", "order=one-by-one", "times=40"],
 }
 
