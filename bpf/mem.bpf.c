@@ -35,7 +35,8 @@ int mem_use(__u64 addr, __u32 which)
 	key->word = 0;
 	if (mem_key_of(file, inode, key) == MECH_NONE)
 		return 0;
-	l->page = l->seen.page + ((addr - l->seen.start) >> MEM_PAGE_SHIFT);
+	/* It may begin elsewhere by now. */
+	l->page = l->seen.page + ((__s64)(addr - l->seen.start) >> MEM_PAGE_SHIFT);
 	/* Of a huge page its first one stands for all. */
 	l->page &= ~0ULL << (mem_page_shift(file) - MEM_PAGE_SHIFT);
 	l->size = mem_size(file);
@@ -303,23 +304,29 @@ static __always_inline void attached(struct task_state *ts, __u32 chan, __u64 fi
 	attachments(c->id, ts->proc_id, true);
 }
 
-/* There is a new mapping at that address, perhaps a shared one. */
-static __noinline int mem_mapped(__u64 addr, __u32 counts, __u32 flags)
+/* There is a new mapping at that address, perhaps a shared one. origin: if that is known of it, or 0. */
+static __noinline int mem_mapped(__u64 addr, __u32 counts, __u32 flags, __u64 origin)
 {
 	struct task_state *ts = state_of(bpf_get_current_task_btf());
 	struct vma_look *l = vma_look_in(KEY_CALL);
 	__u32 chan, tgid = bpf_get_current_task_btf()->tgid;
+	bool found;
 
 	if (!ts || !l)
 		return 0;
-	if (!mem_find(addr, KEY_CALL, VMA_MANY)) {
-		span_add(ts->proc, ts->proc_id, tgid, addr, SPAN_OPEN); /* it may be that long */
+	l->origin = origin;
+	found = mem_find(addr, KEY_CALL, VMA_MANY);
+	l->origin = 0;
+	if (!found) {
+		/* It may be that long. */
+		span_add(ts->proc, ts->proc_id, tgid, addr, SPAN_OPEN, 0);
 		lose(LOSS_PAGE, 1);
 		return 0;
 	}
 	if (!l->file)
 		return 0;
-	span_add(ts->proc, ts->proc_id, tgid, l->seen.start, l->seen.end);
+	span_add(ts->proc, ts->proc_id, tgid, l->seen.start, l->seen.end,
+		 MEM_ORIGIN(l->seen.page, l->seen.start));
 	chan = chan_of_scratch(KEY_CALL, l->file, ROLE_ATTACH, 0);
 	chan_mapped(chan, l->seen.flags, flags);
 	if (!counts)
@@ -373,6 +380,14 @@ static __always_inline bool is_error(long ret)
 	return ret < 0 && ret > -4096;
 }
 
+/* Of memory that has just been mapped; what has no file is mapped from its beginning. */
+static __always_inline __u64 mmap_origin(struct pt_regs *regs, __u64 addr)
+{
+	__u64 offset = call_arg(regs, 3) & MAP_ANONYMOUS ? 0 : call_arg(regs, 5);
+
+	return MEM_ORIGIN(offset >> MEM_PAGE_SHIFT, addr);
+}
+
 /*
  * Another thread may have mapped something there by now, before it is seen here that the memory was
  * unmapped, and have found that there is a span for it. If it comes only now, it finds one in doubt, and
@@ -421,18 +436,19 @@ int mem_call(__u32 kind, __s64 ret)
 			return 0;
 		if (is_error(ret))
 			return mmap_failed(ts, regs, ret);
-		return mem_mapped(ret, 1, call_arg(regs, 3) & MAP_POPULATE ? CHAN_POPULATED : 0);
+		return mem_mapped(ret, 1, call_arg(regs, 3) & MAP_POPULATE ? CHAN_POPULATED : 0,
+				  mmap_origin(regs, ret));
 	case KIND_shmat:
-		return is_error(ret) ? 0 : mem_mapped(ret, 1, 0);
+		return is_error(ret) ? 0 : mem_mapped(ret, 1, 0, MEM_ORIGIN(0, (__u64)ret));
 	}
 	m = spans_of(ts);
 	if (!m || is_error(ret))
 		return 0;
 	switch (kind) {
 	case KIND_mremap:
-		return mem_mapped(ret, 0, 0);
+		return mem_mapped(ret, 0, 0, 0);
 	case KIND_mlock:
-		return mem_mapped(call_arg(regs, 0), 0, 0);
+		return mem_mapped(call_arg(regs, 0), 0, 0, 0);
 	case KIND_mlockall:
 		bpf_loop(MEM_SPANS, span_look_step, NULL, 0);
 		break;
@@ -440,7 +456,7 @@ int mem_call(__u32 kind, __s64 ret)
 		if (!madvise_tells(regs))
 			return 0;
 		return mem_mapped(call_arg(regs, 0), 0,
-				  call_arg(regs, 2) == MADV_HUGEPAGE ? 0 : CHAN_POPULATED);
+				  call_arg(regs, 2) == MADV_HUGEPAGE ? 0 : CHAN_POPULATED, 0);
 	case KIND_munmap:
 		span_drop(ts->proc, call_arg(regs, 0), call_arg(regs, 0) + call_arg(regs, 1));
 		break;

@@ -32,6 +32,9 @@
 #define MAP_SHARED 1
 #define MAP_SHARED_VALIDATE 3
 
+/* What page of a file would lie at address 0, if all before a page of it that is mapped there were, too. */
+#define MEM_ORIGIN(page, addr) ((page) - ((addr) >> MEM_PAGE_SHIFT))
+
 static __always_inline bool mmap_is_shared(struct pt_regs *regs)
 {
 	__u32 type = call_arg(regs, 3) & MAP_TYPE;
@@ -243,8 +246,9 @@ static __always_inline struct mem_spans *spans_of(struct task_state *ts)
 /* A range that some step is done with, for each span. */
 struct span_step {
 	__u32 proc; /* row */
-	bool done;
+	__u32 covered; /* no bool, of which the verifier would not know that it is 0 or 1 */
 	__u64 start, end;
+	__u64 origin;
 };
 
 /* Of an end: it does not count yet, or perhaps no more, for who looks whether there is one already. */
@@ -268,29 +272,37 @@ static long span_add_step(__u32 i, struct span_step *s)
 		return 1;
 	end = __sync_val_compare_and_swap(&at->end, 0, SPAN_TAKEN);
 	if (end) {
-		s->done = !(end & SPAN_IN_DOUBT) && at->start <= s->start && s->end <= end;
-		return s->done;
+		if (at->start >= s->end || s->start >= end)
+			return 0;
+		if (!(end & SPAN_IN_DOUBT) && at->start <= s->start && s->end <= end)
+			s->covered = true;
+		if (at->origin == s->origin)
+			return s->covered != 0;
+		at->origin = 0; /* somewhere it is another one now */
+		return 0;
 	}
 	at->start = s->start;
+	at->origin = s->origin;
 	*(volatile __u64 *)&at->end = s->end;
-	s->done = true;
+	s->covered = true;
 	return 1;
 }
 
-static __always_inline void span_add(__u32 proc, __u32 proc_id, __u32 tgid, __u64 start, __u64 end)
+static __always_inline void span_add(__u32 proc, __u32 proc_id, __u32 tgid, __u64 start, __u64 end,
+				     __u64 origin)
 {
 	struct mem_spans *m = bpf_map_lookup_elem(&mem_spans, &proc);
-	struct span_step s = { .proc = proc, .start = start, .end = end };
+	struct span_step s = { .proc = proc, .start = start, .end = end, .origin = origin };
 
 	if (!m)
 		return;
 	spans_are_of(m, proc_id);
 	spans_begin(m, tgid);
 	bpf_loop(MEM_SPANS, span_add_step, &s, 0);
-	if (s.done)
+	if (s.covered)
 		return;
 	/* No room: whatever it touches is looked at. */
-	m->span[0].start = 0;
+	m->span[0].start = m->span[0].origin = 0;
 	m->span[0].end = SPAN_OPEN;
 }
 

@@ -272,6 +272,7 @@ struct tag_flow {
 
 struct mem_span {
 	__u64 start, end; /* end 0: free */
+	__u64 origin; /* see MEM_ORIGIN(); 0: not known, or it differs */
 };
 
 #define MEM_SHARERS 4096 /* power of two */

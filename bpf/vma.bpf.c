@@ -23,6 +23,11 @@
  * - Where the kernel counts changes of the map, none ended and none began between the walks. Else a mapping
  *   would have to be changed, changed back and changed again at the right moments to look the same.
  *
+ * A mapping that is being changed may stand so for long. It is believed, too, if the process is known to
+ * have mapped its file there so that it says the same page in one of its ways: by where it begins in memory, or
+ * by where it ends, each as the mapping or the tree has it. All parts of a mapping agree in that, and what
+ * it is merged with, so that of the mapping that is there while it is changed some way always does.
+ *
  * What is not changed by then is as it was before; moved memory (mremap) is a new mapping, complete before
  * it is in the tree; and unmapped memory is out of the tree before it is given up. That nothing is there
  * may be for a moment only, between what was replaced and what replaces it: it is believed if
@@ -133,25 +138,78 @@ static __always_inline bool file_map_changes(__u64 mm, __u64 file)
 }
 
 /*
- * The page of the file behind the mapping, as it was when it was put into the file's tree of mappings. What
- * is noted there is the last one of all that are below in that tree. 0: there are others below.
+ * The page of the file behind the mapping, as it was when it was put into the file's tree of mappings; or
+ * behind others that are below it in that tree.
  */
 static __always_inline __u64 vma_noted_end(__u64 vma)
 {
 	struct vm_area_struct *v = OBJECT(struct vm_area_struct, vma);
 
-	if (PEEK_ADDR(struct vm_area_struct, vma, shared.rb.rb_left) ||
-	    PEEK_ADDR(struct vm_area_struct, vma, shared.rb.rb_right))
-		return 0;
 	return FIELD(v, shared.rb_subtree_last) + 1;
 }
 
-/* False: where it begins may be changed this very moment, in memory or in its file. */
-static __always_inline bool vma_is_whole(__u64 mm, const struct vma_seen *s)
+static __always_inline bool vma_has_others_below(__u64 vma)
 {
+	return PEEK_ADDR(struct vm_area_struct, vma, shared.rb.rb_left) ||
+	       PEEK_ADDR(struct vm_area_struct, vma, shared.rb.rb_right);
+}
+
+/* False: where it begins or ends may be changed this very moment, in memory or in its file. */
+static __always_inline bool vma_is_whole(__u64 mm, const struct vma_look *l)
+{
+	const struct vma_seen *s = &l->seen;
+
+	if (s->start != l->min || s->end != l->max + 1)
+		return false;
 	if (!(s->flags & VM_MAYSHARE) || !file_map_changes(mm, s->file))
 		return true;
-	return s->until && s->until == s->page + ((s->end - s->start) >> MEM_PAGE_SHIFT);
+	return !vma_has_others_below(s->vma) &&
+	       s->until == s->page + ((s->end - s->start) >> MEM_PAGE_SHIFT);
+}
+
+struct origin_look {
+	__u64 addr, origin;
+	__u32 proc; /* row */
+};
+
+static long origin_step(__u32 i, struct origin_look *o)
+{
+	struct mem_spans *m = bpf_map_lookup_elem(&mem_spans, &o->proc);
+	struct mem_span *at = m ? span_at(m, i) : NULL;
+	__u64 so_far = OF_ANY_ROUND(o->origin);
+
+	if (!at)
+		return 1;
+	if (!at->origin || o->addr < at->start || o->addr >= at->end)
+		return 0;
+	o->origin = so_far && so_far != at->origin ? 0 : at->origin;
+	return !o->origin;
+}
+
+/* Where the process has mapped a file there, see MEM_ORIGIN(); 0: not known. */
+static __always_inline __u64 origin_known(__u64 addr)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	struct origin_look o = { .addr = addr };
+
+	if (!ts || !spans_of(ts))
+		return 0;
+	o.proc = ts->proc;
+	bpf_loop(MEM_SPANS, origin_step, &o, 0);
+	return o.origin;
+}
+
+/* In the middle of a change: is what is old of it, or what is new, as that file was mapped there? */
+static __always_inline bool vma_is_as_known(struct vma_look *l, __u64 origin)
+{
+	struct vma_seen *s = &l->seen;
+
+	if (!origin ||
+	    (origin != MEM_ORIGIN(s->page, s->start) && origin != MEM_ORIGIN(s->page, l->min) &&
+	     origin != MEM_ORIGIN(s->until, s->end) && origin != MEM_ORIGIN(s->until, l->max + 1)))
+		return false;
+	s->page = origin + (s->start >> MEM_PAGE_SHIFT);
+	return true;
 }
 
 /* One look without the lock. */
@@ -171,10 +229,11 @@ __noinline int vma_walk(__u64 addr, __u32 which)
 		return -EBUSY;
 	vma_read(&l->seen, vma);
 	l->seen.until = vma_noted_end(vma);
-	if (PEEK_ADDR(struct vm_area_struct, vma, vm_mm) != mm || l->seen.start != l->min ||
-	    l->seen.end != l->max + 1)
+	if (PEEK_ADDR(struct vm_area_struct, vma, vm_mm) != mm)
 		return -EBUSY;
-	return vma_is_whole(mm, &l->seen) ? 0 : -EBUSY;
+	if (vma_is_whole(mm, l) || vma_is_as_known(l, l->origin ?: origin_known(addr)))
+		return 0;
+	return -EBUSY;
 }
 
 /* --- all that there is in a range --- */

@@ -24,6 +24,7 @@ struct vma_look {
 	__u64 node[MAPLE_WORDS];
 	__u64 min, max; /* what lies between is all the same mapping's, or nobody's */
 	struct vma_seen seen, before;
+	__u64 origin; /* if the asker knows it of what is there, see MEM_ORIGIN(); else 0 */
 	/* What came of it. */
 	__u64 file; /* 0: nothing that is shared and watched; what it is is in key_in(which) */
 	__u64 page; /* of the file, where the address is */

@@ -37,8 +37,7 @@ VARIANTS = {
     "mmap-both-ways": ["", "of=zero", "of=file", "rounds=100"],
     "mmap-inherit": ["", "of=zero", "of=file", "children=10 places=2"],
     "mmap-seqlock": ["", "of=zero", "of=file readers=5"],
-    # In a VM its processor may stand still while it splits the mapping.
-    "mmap-changing": [""] if lib.VM else ["", "changes=same"],
+    "mmap-changing": ["", "changes=same"],
     "mmap-threads": ["", "threads=16 times=%d" % pick(2000, 20)],
     "mmap-again": ["", "order=one-by-one", "times=40"],
 }
