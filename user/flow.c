@@ -378,17 +378,37 @@ static int take_shared(struct ctx *x, struct edge *to, uint64_t outside, size_t 
 	return err;
 }
 
+/* Somebody who is not watched holds the writers' end, or did before the trace, and may have used it. */
+static bool others_may_write(const struct ctx *x)
+{
+	const struct edge *e;
+
+	if (x->c->c.row.flags & CHAN_PREEXISTING)
+		return true;
+	list_for_each(e, x->writers, by_chan)
+		if (e->e.proc->flags & PROC_HOLDER)
+			return true;
+	return false;
+}
+
 static int take_open(struct ctx *x, uint64_t outside)
 {
 	size_t budget = SHARED_MAX;
 	struct edge *to;
+	bool bounded;
 	int err = 0;
 
-	/* With several readers, who took what of several writers is open as a whole. */
+	/*
+	 * One who hands over to another, as servers do at both ends, leaves several of each. What one
+	 * writer must have given since the others had not enough holds whoever else reads; what came from
+	 * outside is told from that only with one reader or one writer.
+	 */
+	bounded = x->demanders == 1 || x->suppliers + (outside > 0) == 1 ||
+		  (!outside && !others_may_write(x));
 	list_for_each(to, x->readers, by_chan) {
 		if (!to->left || err)
 			continue;
-		if (x->demanders == 1 || x->suppliers + (outside > 0) == 1)
+		if (bounded)
 			err = take_certain(x, to, outside, x->supply + outside);
 		if (!err && to->left)
 			err = take_shared(x, to, outside, &budget);

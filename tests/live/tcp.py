@@ -72,3 +72,43 @@ def one_after_another(t):
             check_equal(flow["certainty"], "exact", "certainty")
             flows.setdefault(flow["channel"], []).append(flow["bytes"])
     check_equal(sorted(flows.values()), [[n, n] for n in range(1, 101)], "bytes either way of each")
+
+
+# Both ends are handed over: what comes after the first 1000 bytes is of others, and for others.
+HANDED_OVER = """
+import os, socket
+s = socket.create_server(("127.0.0.1", 0))
+def get(c, n):
+    while n:
+        n -= len(c.recv(n))
+if not os.fork():
+    c = socket.create_connection(s.getsockname())
+    c.sendall(b"a" * 1000)
+    get(c, 1)
+    if not os.fork():
+        c.sendall(b"b" * 30)
+        get(c, 1)
+        os._exit(0)
+    os.wait()
+    os._exit(0)
+c, _ = s.accept()
+if not os.fork():
+    get(c, 1000)
+    c.sendall(b"x")
+    os._exit(0)
+os.wait()
+get(c, 30)
+c.sendall(b"x")
+os.wait()
+"""
+
+
+@test("a connection that both ends hand over: what only one can have sent is his")
+def handed_over(t):
+    graph = t.trace([PYTHON, t.write("a.py", HANDED_OVER)], ["-m", "tcp"])
+    first = [e for e in graph.edges if e["bytes"] == 1000]
+    check_equal(sorted(e["role"] for e in first), ["read", "write"], "edges of 1000 bytes")
+    ends = {e["role"]: graph.procs[e["process"]] for e in first}
+    said = [(f["bytes"], f["shared_bytes"]) for f in
+            graph.flows_between(ends["write"], ends["read"])]
+    check_equal(said, [(970, 30)], "bytes at least, and at most more")
