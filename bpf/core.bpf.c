@@ -444,6 +444,16 @@ static __always_inline __u32 waits_for(struct task_state *ts)
 	return is_empty_pipe(b);
 }
 
+/*
+ * It waits for a signal: on which channel, is known when it has got one. Its descriptor, if it has one, was
+ * just looked at.
+ */
+static __always_inline bool waits_for_signal(const struct task_state *ts, __u32 kind, __u32 fd)
+{
+	return kind == KIND_sigwait ||
+	       (kind == KIND_read && ts->cache[fd % FD_CACHE].edge[ROLE_READ] == SIGNALFD);
+}
+
 /* The current task goes to sleep, and is in scope. Is it in a call on a channel? */
 static __noinline int call_sleeps(struct task_state *ts, __u64 now)
 {
@@ -453,6 +463,7 @@ static __noinline int call_sleeps(struct task_state *ts, __u64 now)
 	struct act *a;
 	__u32 kind;
 	__u64 call;
+	bool found;
 
 	/* A worker of io_uring has registers, but they are of whoever made it. */
 	if (call_is_compat(task) || ts->flags & TASK_IO_WORKER)
@@ -460,7 +471,7 @@ static __noinline int call_sleeps(struct task_state *ts, __u64 now)
 	kind = kind_of(regs);
 	if (kind == KIND_fcntl && fcntl_locks(regs))
 		kind = KIND_lock;
-	if (!kind_moves(kind))
+	if (!kind_moves(kind) && kind != KIND_sigwait)
 		return 0;
 	call = call_id(regs);
 	if (ts->call != call) {
@@ -468,20 +479,25 @@ static __noinline int call_sleeps(struct task_state *ts, __u64 now)
 		if (ts->call)
 			lose(LOSS_STRAY, 1);
 		ts->call = 0;
-		note_acts(kind);
-		if (!ts->acts[0].edge && !ts->acts[1].edge)
+		ts->acts[0].edge = ts->acts[1].edge = 0;
+		if (kind != KIND_sigwait)
+			note_acts(kind);
+		found = ts->acts[0].edge || ts->acts[1].edge;
+		if (!found && !waits_for_signal(ts, kind, call_arg(regs, 0)))
 			return 0;
 		ts->call = call;
 		ts->slept[0] = ts->slept[1] = 0;
-		ts->seen++;
+		ts->seen += found; /* signals are counted as they are taken */
 	}
 	if (kind_is_queue(kind))
 		queue_sleeps(ts, kind, call_arg(regs, 0));
 	ts->waits = waits_for(ts) & 1;
+	ts->slept_since = now ? now : bpf_ktime_get_ns();
 	a = &ts->acts[ts->waits & 1];
 	e = edge_at(a->edge - 1);
 	if (!a->edge || !e)
 		return 0;
+	e->blocked_since = ts->slept_since;
 	if (!(a->flags & ACT_SLEPT)) {
 		a->flags |= ACT_SLEPT;
 		e->blocked_ops++;
@@ -491,7 +507,6 @@ static __noinline int call_sleeps(struct task_state *ts, __u64 now)
 	/* As it fills up, its buffers grow. */
 	if (a->role == ROLE_WRITE && file_type(a->file) == S_IFSOCK >> 12)
 		tcp_note_fill(a->chan - 1, a->edge - 1, a->file);
-	ts->slept_since = e->blocked_since = now ? now : bpf_ktime_get_ns();
 	return 0;
 }
 

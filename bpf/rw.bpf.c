@@ -168,8 +168,11 @@ static __always_inline bool other_file(struct call *c, struct pt_regs *regs, __u
 
 	if (role == ROLE_WRITE)
 		return cache->edge[ROLE_WRITE] == OF_PROCESS;
-	if (kind == KIND_read && ret > 0 && cache->edge[ROLE_READ] == SIGNALFD)
-		signalfd_was_read(call_arg(regs, 1), ret);
+	if (kind == KIND_read && cache->edge[ROLE_READ] == SIGNALFD) {
+		if (ret > 0)
+			signalfd_was_read(call_arg(regs, 1), ret, c->ts->slept[1]);
+		c->ts->call = 0;
+	}
 	return cache->edge[ROLE_READ] == OF_PROCESS;
 }
 
@@ -420,6 +423,19 @@ static __always_inline int set_pipe_size(struct pt_regs *regs, long ret)
 	return 0;
 }
 
+static __always_inline int sigwait_ended(struct pt_regs *regs, long ret)
+{
+	struct task_state *ts = state_of(bpf_get_current_task_btf());
+	__u64 slept = 0;
+
+	if (ts && ts->call == call_id(regs)) {
+		call_runs(ts);
+		slept = ts->slept[1];
+		ts->call = 0;
+	}
+	return ret > 0 ? signal_waited(ret, call_arg(regs, 1), slept) : 0;
+}
+
 /* All others in one program: the verifier looks at every function again in each that calls it. */
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_rare, struct pt_regs *regs, long ret)
@@ -450,7 +466,7 @@ int BPF_PROG(on_rare, struct pt_regs *regs, long ret)
 	case KIND_eventfd:
 		return ret < 0 ? 0 : made_new(regs, kind, ret);
 	case KIND_sigwait:
-		return ret > 0 ? signal_waited(ret, call_arg(regs, 1)) : 0;
+		return sigwait_ended(regs, ret);
 	case KIND_sendmmsg:
 	case KIND_recvmmsg:
 		mmsg(regs, kind, ret);

@@ -495,15 +495,34 @@ struct signalfd_info {
 
 #define SIGNALFD_INFO 128
 
+/* The current process has slept so long for a signal that it has taken. */
+static __noinline int signal_slept(__u32 sig, __u64 slept)
+{
+	struct edge_owner to = {};
+	struct edge_row *e;
+
+	if (!slept || !watched(&to, state_of(bpf_get_current_task_btf())))
+		return 0;
+	e = edge_at(edge_of(&to, process_chan(&to, MECH_SIGNAL, sig, 0), 0, ROLE_RECEIVE_SIGNAL));
+	if (!e)
+		return 0;
+	e->blocked_ops++;
+	e->blocked_ns += slept;
+	if (slept > e->max_blocked_ns)
+		e->max_blocked_ns = slept;
+	return 0;
+}
+
 /* sigwaitinfo() and sigtimedwait() have returned a signal; info: in user memory, if asked for. */
-int signal_waited(__u32 sig, __u64 info)
+int signal_waited(__u32 sig, __u64 info, __u64 slept)
 {
 	struct user_info si = {};
 	__u32 token = 0;
 
 	if (info && !bpf_probe_read_user(&si, sizeof(si), (void *)info))
 		token = token_of(sig, si.code, si.pid);
-	return signal_taken(sig, token, 0);
+	signal_taken(sig, token, 0);
+	return signal_slept(sig, slept);
 }
 
 static long signalfd_step(__u32 i, __u64 *buf)
@@ -516,9 +535,12 @@ static long signalfd_step(__u32 i, __u64 *buf)
 	return 0;
 }
 
-/* A read from a signalfd has returned n bytes. */
-int signalfd_was_read(__u64 buf, __u32 n)
+/* A read from a signalfd has returned n bytes; it slept for the first of the signals. */
+int signalfd_was_read(__u64 buf, __u32 n, __u64 slept)
 {
+	__u32 sig = 0;
+
 	bpf_loop(n / SIGNALFD_INFO, signalfd_step, &buf, 0);
-	return 0;
+	bpf_probe_read_user(&sig, sizeof(sig), (void *)buf);
+	return signal_slept(sig, slept);
 }

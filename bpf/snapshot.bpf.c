@@ -292,7 +292,7 @@ int snap_seen(struct bpf_iter__task *ctx)
 	if (!ts)
 		return 0;
 	__sync_fetch_and_add(&en->seen, __sync_lock_test_and_set(&ts->seen, 0));
-	if (ts->call)
+	if (ts->call && (ts->acts[0].edge || ts->acts[1].edge))
 		__sync_fetch_and_add(&en->unfinished, 1);
 	return 0;
 }

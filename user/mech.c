@@ -140,6 +140,7 @@ static const struct mech_desc mechs[MECH_MAX] = {
 		.measured = IN_OPS,
 		.is_signal = true,
 		.of_process = true,
+		.types = 1U | 1U << (S_IFREG >> 12), /* signalfd */
 		.display = "signal:[%llu]",
 		/* Theirs is too pale on white. */
 		.color = "#a89a00",

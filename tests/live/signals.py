@@ -44,6 +44,52 @@ def not_drawn(t):
             check_equal(name in text, drawn, "%s is in %s" % (name, path[-4:]))
             check_equal("not shown: SIGCHLD" in text, not drawn, "is it said in " + path[-4:])
 
+# One waits by sigwaitinfo and by reading from a signalfd in turn, each time at least PAUSE.
+WAITS = """
+import ctypes, os, signal, time
+COUNT, PAUSE = %d, %f
+libc = ctypes.CDLL(None, use_errno=True)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGUSR2])
+only = (ctypes.c_ulong * 16)(1 << (signal.SIGUSR2 - 1))
+fd = libc.signalfd(-1, ctypes.byref(only), 0)
+def state_of(pid):
+    with open("/proc/%%d/stat" %% pid) as f:
+        return f.read().rsplit(")", 1)[1].split()[0]
+me = os.getpid()
+if not os.fork():
+    for i in range(2 * COUNT):
+        while state_of(me) != "S":
+            pass
+        time.sleep(PAUSE)
+        os.kill(me, signal.SIGUSR1 if i %% 2 == 0 else signal.SIGUSR2)
+    os._exit(0)
+for i in range(COUNT):
+    signal.sigwaitinfo([signal.SIGUSR1])
+    os.read(fd, 128)
+os.wait()
+assert signal.sigtimedwait([signal.SIGUSR1], PAUSE) is None
+"""
+
+
+@test("how long one slept for a signal")
+def slept(t):
+    count, pause = 3, 0.1
+    out = t.path("graph.json")
+    child = t.tracer(["-m", "signal", "-o", out], [PYTHON, "-c", WAITS % (count, pause)])
+    child.wait(60)
+    check_equal(child.status, 0, "exit status")
+    graph = Graph.load(out)
+    graph.check_sane(child.pid)
+    duration = graph.data["ipctrace"]["duration_ns"]
+    for signal in ("SIGUSR1", "SIGUSR2"):
+        edge, = [e for e in graph.edges_of(role="receive-signal")
+                 if graph.chans[e["channel"]]["name"].startswith(signal + " to")]
+        check_equal([edge["ops"], edge["blocked_ops"]], [count, count], signal + ": ops, blocked")
+        check(count * pause * 1e9 <= edge["blocked_ns"] < duration, "%s: slept %d of %d ns" % (
+            signal, edge["blocked_ns"], duration))
+        check(pause * 1e9 <= edge["max_blocked_ns"] < edge["blocked_ns"], signal + ": longest")
+
+
 # Taken by calls, while others are being sent.
 TAKEN_BY_CALLS = """
 import os, signal
