@@ -13,13 +13,18 @@ static const struct flow_val no_flow;
 static __always_inline struct flow_val *flow_at(struct flow_key *key, __u64 loses)
 {
 	struct flow_val *v = bpf_map_lookup_elem(&flows, key);
+	struct engine *en = the_engine();
+	long err;
 
-	if (v)
+	if (v || !en)
 		return v;
-	if (bpf_map_update_elem(&flows, key, (void *)&no_flow, BPF_NOEXIST) == -E2BIG) {
+	err = bpf_map_update_elem(&flows, key, (void *)&no_flow, BPF_NOEXIST);
+	if (err == -E2BIG) {
 		lose(LOSS_NO_FLOW, loses);
 		return NULL;
 	}
+	if (!err)
+		__sync_fetch_and_add(&en->flows, 1);
 	return bpf_map_lookup_elem(&flows, key);
 }
 

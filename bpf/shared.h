@@ -46,7 +46,8 @@ struct engine {
 	__u32 rescan; /* a task came into scope whose threads are not known yet */
 	__u64 seen; /* calls of tasks that have ended, see task_state.seen */
 	__u64 unfinished; /* of these, still in the kernel when the trace ended */
-	__u32 touches, page_groups; /* rows in the maps of these */
+	__u32 touches, page_groups, flows; /* rows in the maps of these */
+	__u32 _pad4;
 	__u64 jiffies, ktime; /* taken together, to turn jiffies into time */
 	__u64 loss[LOSS_MAX];
 	__u32 queue_users; /* there are any */
@@ -70,6 +71,23 @@ struct engine {
  * PROC_SHARED: several do.
  */
 #define SOLE_USER(end, role) (((end)&1) << 1 | ((role)&1))
+
+#define SIGNAL_QUEUE 64 /* power of two */
+
+/* Signals that were sent and not yet taken, oldest first. */
+struct signal_queue {
+	__u32 head, tail;
+	struct {
+		__u32 from; /* process id */
+		__u32 token; /* what the receiver will see of its origin */
+		__u32 n;
+	} at[SIGNAL_QUEUE];
+};
+
+struct queue_key {
+	__u32 chan; /* id */
+	__u32 tid; /* of one thread alone; 0: of the process */
+};
 
 /* Whose an edge is. */
 struct edge_owner {

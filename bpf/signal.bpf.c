@@ -39,23 +39,6 @@
 /* As include/trace/events/signal.h numbers them. */
 enum result { QUEUED, IGNORED, ALREADY_PENDING, OVERFLOW_FAIL, LOSE_INFO };
 
-#define QUEUE 64 /* power of two */
-
-/* Sent and not yet taken, oldest first. */
-struct signal_queue {
-	__u32 head, tail;
-	struct {
-		__u32 from; /* process id */
-		__u32 token; /* what the receiver will see of its origin */
-		__u32 n;
-	} at[QUEUE];
-};
-
-struct queue_key {
-	__u32 chan; /* id */
-	__u32 tid; /* of one thread alone; 0: of the process */
-};
-
 /* Those that were never taken are pushed out one day. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -118,22 +101,22 @@ struct event {
  */
 static __always_inline void enqueue(struct signal_queue *q, const struct event *ev)
 {
-	__u32 last = (q->tail - 1) % QUEUE, at;
+	__u32 last = (q->tail - 1) % SIGNAL_QUEUE, at;
 
-	if (ev->sig < SIGRTMIN && q->tail - q->head >= QUEUE)
+	if (ev->sig < SIGRTMIN && q->tail - q->head >= SIGNAL_QUEUE)
 		q->head = q->tail = 0;
 	if (q->tail != q->head && q->at[last].from == ev->from_id &&
 	    q->at[last].token == ev->token) {
 		q->at[last].n++;
 		return;
 	}
-	if (q->tail - q->head >= QUEUE) {
+	if (q->tail - q->head >= SIGNAL_QUEUE) {
 		/* Who sent the newest ones is not known any more. */
 		q->at[last].from = PROC_SHARED;
 		q->at[last].n++;
 		return;
 	}
-	at = q->tail % QUEUE;
+	at = q->tail % SIGNAL_QUEUE;
 	q->at[at].from = ev->from_id;
 	q->at[at].token = ev->token;
 	q->at[at].n = 1;
@@ -167,7 +150,7 @@ struct search {
 /* Those before it were thrown away by the kernel. */
 static __always_inline long take_first(struct signal_queue *q, struct search *s)
 {
-	__u32 at = q->head % QUEUE;
+	__u32 at = q->head % SIGNAL_QUEUE;
 
 	if (q->head == q->tail)
 		return 1;
@@ -184,7 +167,7 @@ static __always_inline long take_first(struct signal_queue *q, struct search *s)
 /* The newest of that origin: before it are those that others have taken or that were thrown away. */
 static __always_inline long take_last(struct signal_queue *q, struct search *s, __u32 i)
 {
-	__u32 nr = s->end - 1 - i, at = nr % QUEUE;
+	__u32 nr = s->end - 1 - i, at = nr % SIGNAL_QUEUE;
 
 	if (nr - q->head >= q->tail - q->head)
 		return q->head == q->tail;
@@ -222,7 +205,7 @@ __u32 pop(__u32 chan, __u32 tid, __u32 token, __u32 how)
 	if (!s.q || !s.l)
 		return 0;
 	s.end = s.q->tail;
-	bpf_loop(QUEUE, pop_step, &s, 0);
+	bpf_loop(SIGNAL_QUEUE, pop_step, &s, 0);
 	if (how & POP_DELIVERS && s.q->head == s.q->tail)
 		bpf_map_delete_elem(&signal_queues, &key);
 	return s.from;
@@ -370,7 +353,7 @@ static long discard_step(__u32 i, struct event *ev)
 	if (!q || !l)
 		return 0;
 	bpf_spin_lock(&l->lock);
-	waits = q->tail != q->head ? q->at[(q->tail - 1) % QUEUE].n : 0;
+	waits = q->tail != q->head ? q->at[(q->tail - 1) % SIGNAL_QUEUE].n : 0;
 	q->head = q->tail;
 	bpf_spin_unlock(&l->lock);
 	if (waits)

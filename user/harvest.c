@@ -250,48 +250,6 @@ void harvest__free_edge(struct tracer *t, uint32_t row)
 	rows__give_back(t, TABLE_EDGES, row);
 }
 
-void harvest__flows(struct tracer *t, const struct ids *chans, const struct ids *of)
-{
-	int fd = bpf_map__fd(t->skel->maps.flows);
-	struct flow_key key, next;
-	struct rec_flow r = {};
-	bool more = !bpf_map_get_next_key(fd, NULL, &key);
-
-	while (more) {
-		more = !bpf_map_get_next_key(fd, &key, &next);
-		if ((!chans || ids__have(chans, key.chan)) &&
-		    (!of || ids__have(of, key.from) || ids__have(of, key.to)) &&
-		    !bpf_map_lookup_elem(fd, &key, &r.val)) {
-			r.key = key;
-			bpf_map_delete_elem(fd, &key);
-			tracer__emit(t, &r.h, REC_FLOW, sizeof(r));
-		}
-		key = next;
-	}
-}
-
-/*
- * Each process that ends sends a signal, and its parent may live long: their flows must go. Of those
- * that had ended by the last tick, so that what they sent last is not just being taken.
- */
-static void take_last_flows(struct tracer *t)
-{
-	uint32_t nr = rows__used(t, TABLE_CHANS);
-	struct ids of = { .at = t->dead, .nr = t->nr_dead }, chans;
-
-	t->nr_dead = 0;
-	if (!of.nr || ids__init(&chans, nr))
-		return;
-	for (uint32_t i = 0; i < nr; i++)
-		if (t->chans[i].id && mech__get(t->chans[i].key.mech)->of_process)
-			ids__put(&chans, t->chans[i].id);
-	ids__sort(&chans);
-	ids__sort(&of);
-	if (chans.nr)
-		harvest__flows(t, &chans, &of);
-	ids__free(&chans);
-}
-
 /* Nobody finds it any more. It may have come back as another row since. */
 static void forget_owner(struct tracer *t, const struct proc_row *p)
 {
@@ -311,7 +269,6 @@ static size_t take_dead(struct tracer *t)
 	size_t dead = 0, living = 0;
 	uint32_t i;
 
-	take_last_flows(t);
 	/* Taken before the edges are looked through, so that none of its edges is missed. */
 	for (i = 0; i < nr_tasks; i++)
 		if (t->tasks[i].dead == DEAD_GONE && t->tasks[i].id) {
@@ -334,7 +291,6 @@ static size_t take_dead(struct tracer *t)
 		if (!(p->flags & PROC_GONE))
 			continue;
 		emit_proc(t, p);
-		t->dead[t->nr_dead++] = p->id;
 		t->proc_said[i] = 0;
 		forget_owner(t, p);
 		p->id = 0;
@@ -376,6 +332,7 @@ size_t harvest__tick(struct tracer *t)
 {
 	size_t living = take_dead(t);
 
+	flows__tick(t);
 	sweep__tick(t);
 	fds__tick(t);
 	return living;
@@ -397,7 +354,7 @@ void harvest__all(struct tracer *t)
 	for (i = 0; i < rows__used(t, TABLE_CHANS); i++)
 		if (t->chans[i].id && t->chan_state[i] & CHAN_SAID)
 			harvest__chan(t, i);
-	harvest__flows(t, NULL, NULL);
+	flows__take(t, NULL);
 	queues__flows(t, NULL);
 	for (i = 0; i < rows__used(t, TABLE_CHANS); i++)
 		if (t->chans[i].id)

@@ -21,7 +21,6 @@
 #define DEFAULT_EDGES 65536
 #define DEFAULT_RING (4 << 20)
 #define LEDGERS 2048
-#define FLOWS 16384
 
 /* Programs that are only jumped to from the dispatcher, by kind of call. */
 #define KIND_ROW(kind) [KIND_##kind] = "on_" #kind,

@@ -95,7 +95,7 @@ static void doom(struct tracer *t, const uint8_t *busy, uint32_t nr)
 	}
 	ids__sort(&ids);
 	if (ids.nr)
-		harvest__flows(t, &ids, NULL);
+		flows__take(t, &ids);
 	if (queues) {
 		queues__flows(t, &ids);
 		queues__forget(t, &ids);

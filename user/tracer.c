@@ -68,9 +68,8 @@ static int map_tables(struct tracer *t)
 		t->engine = NULL;
 	t->chan_state = calloc(t->rows[TABLE_CHANS].max, 1);
 	t->proc_said = calloc(t->rows[TABLE_PROCS].max, 1);
-	t->dead = calloc(t->rows[TABLE_PROCS].max, sizeof(*t->dead));
 	return t->procs && t->tasks && t->chans && t->edges && t->engine && t->chan_state &&
-			       t->proc_said && t->dead
+			       t->proc_said
 		       ? 0
 		       : -ENOMEM;
 }
@@ -356,7 +355,7 @@ void tracer__free(struct tracer *t)
 		ipctrace_bpf__destroy(t->half[i]);
 	free(t->chan_state);
 	free(t->proc_said);
-	free(t->dead);
+	free(t->ended.at);
 	free(t->outsiders);
 	free(t->cgroups);
 	free(t);

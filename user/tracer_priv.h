@@ -27,6 +27,12 @@ struct outsider {
 	bool said, watched;
 };
 
+/* Sorted. */
+struct flow_keys {
+	struct flow_key *at;
+	size_t nr;
+};
+
 #define HALVES 2
 
 /*
@@ -62,8 +68,8 @@ struct tracer {
 	uint64_t *cgroups; /* ids whose paths were emitted */
 	size_t nr_cgroups;
 	bool watches_messages; /* all messages, by their addresses */
-	uint32_t *dead; /* processes that were taken out at the last tick */
-	size_t nr_dead;
+	struct flow_keys ended; /* flows to which nothing can have been added any more at the last look */
+	uint64_t last_flows;
 	struct sampler *sampler; /* NULL: not asked for */
 	bool detached;
 };
@@ -104,6 +110,7 @@ void queues__flows(struct tracer *t, const struct ids *chans); /* NULL: of all *
 void queues__forget(struct tracer *t,
 		    const struct ids *chans); /* what is known of messages in them */
 
+#define FLOWS 16384
 #define TOUCHES 32768 /* rows of 64 pages, of each process */
 #define PAGE_GROUPS 32768 /* rows of 16 pages */
 
@@ -124,6 +131,10 @@ void sample__round(struct tracer *t);
 int sample__wait_ms(const struct tracer *t, int at_most); /* to the next round */
 void sample__free(struct tracer *t);
 
+/* flows.c */
+void flows__take(struct tracer *t, const struct ids *chans); /* of these channels; NULL: of all */
+void flows__tick(struct tracer *t);
+
 /* sweep.c */
 void sweep__tick(struct tracer *t);
 
@@ -131,8 +142,6 @@ void sweep__tick(struct tracer *t);
 void harvest__chan(struct tracer *t, uint32_t row);
 void harvest__say_chan(struct tracer *t, uint32_t row); /* if it was not yet */
 void harvest__free_edge(struct tracer *t, uint32_t row);
-/* Flows of these channels, and of them from or to these processes only; NULL: of all. */
-void harvest__flows(struct tracer *t, const struct ids *chans, const struct ids *of);
 void harvest__debts(struct tracer *t, const struct chan_row *c);
 size_t harvest__tick(struct tracer *t);
 void harvest__all(struct tracer *t);

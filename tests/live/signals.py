@@ -144,6 +144,40 @@ def one_of_several(t):
 def many_that_wait(t):
     taken_by_calls(t, TAKEN_BY_CALLS % ("signal.SIGRTMIN + 1", pick(50000, 2000), 1))
 
+
+# Flows of those that have ended make room while what they sent is still being taken.
+TAKEN_LATER = """
+import os, signal
+ROUNDS, COUNT, CHILDREN = %d, %d, %d
+SIGNAL = signal.SIGRTMIN + 1
+signal.pthread_sigmask(signal.SIG_BLOCK, [SIGNAL])
+me = os.getpid()
+def run(work):
+    pid = os.fork()
+    if not pid:
+        work()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return pid
+def sender():
+    for _ in range(COUNT):
+        os.kill(me, SIGNAL)
+senders = []
+for _ in range(ROUNDS):
+    for _ in range(CHILDREN):
+        run(lambda: None)
+    senders.append(run(sender))
+    for _ in range(COUNT):
+        assert signal.sigtimedwait([SIGNAL], 0).si_pid == senders[-1]
+print(me, *("%%d:%%d" %% (pid, COUNT) for pid in senders))
+"""
+
+
+@test("many signals that wait in a queue when their sender has ended")
+def taken_later(t):
+    taken_by_calls(t, TAKEN_LATER % (pick(15, 3), pick(20000, 2000), pick(200, 20)))
+
+
 THROWN_AWAY = """
 import os, signal
 here, there = os.pipe(), os.pipe()
