@@ -286,7 +286,7 @@ struct tag_flow {
 #define MECHS_STORED (1U << MECH_POSIXSHM | 1U << MECH_MEMFD | 1U << MECH_FILE)
 
 /* Where a process has shared memory; no page of it lies outside. */
-#define MEM_SPANS 16 /* power of two */
+#define MEM_SPANS 32 /* power of two */
 
 struct mem_span {
 	__u64 start, end; /* end 0: free */
