@@ -35,8 +35,7 @@ int mem_use(__u64 addr, __u32 which)
 	key->word = 0;
 	if (mem_key_of(file, inode, key) == MECH_NONE)
 		return 0;
-	/* It may begin elsewhere by now. */
-	l->page = l->seen.page + ((__s64)(addr - l->seen.start) >> MEM_PAGE_SHIFT);
+	l->page = l->seen.page + ((addr - l->seen.start) >> MEM_PAGE_SHIFT);
 	/* Of a huge page its first one stands for all. */
 	l->page &= ~0ULL << (mem_page_shift(file) - MEM_PAGE_SHIFT);
 	l->size = mem_size(file);

@@ -208,6 +208,11 @@ static __always_inline bool vma_is_as_known(struct vma_look *l, __u64 origin)
 	    (origin != MEM_ORIGIN(s->page, s->start) && origin != MEM_ORIGIN(s->page, l->min) &&
 	     origin != MEM_ORIGIN(s->until, s->end) && origin != MEM_ORIGIN(s->until, l->max + 1)))
 		return false;
+	/* Where it was and where it will be: all of that is the same file, page after page. */
+	if (s->start > l->min)
+		s->start = l->min;
+	if (s->end < l->max + 1)
+		s->end = l->max + 1;
 	s->page = origin + (s->start >> MEM_PAGE_SHIFT);
 	return true;
 }
