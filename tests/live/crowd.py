@@ -362,30 +362,39 @@ def soon(t):
         check(known > moved / 4, "%s: only %d of %d bytes are known" % (kind, known, moved))
 
 
-@test("followed only as long as there are several readers")
+@test("crowds of each kind, followed only as long as there are several readers")
 def only_then(t):
+    size = dict(count=pick(50, 20), writers=pick(3, 2), readers=pick(3, 2))
+    crowds = [script("stream", take="recv, peek", **size),
+              script("dgram", put="send, sendmmsg", take="recvmmsg, peek_often", **size)]
+    if not lib.VM:
+        crowds.append(script("seqpacket", take="readv, recv", **size))
+    commands = ["%s %s" % (PYTHON, t.write("crowd%d.py" % i, crowd[2]))
+                for i, crowd in enumerate(crowds)]
     here, there = os.pipe()
     out = t.path("graph.json")
-    crowd = t.write("crowd.py", script("stream", count=50)[2])
-    tracer = t.tracer(["-o", out, "-m", "unix"], [
-        "/bin/sh", "-c", "{0} {1}; read line; {0} {1}".format(PYTHON, crowd)], stdin=here)
+    tracer = t.tracer(["-o", out, "-m", "unix"],
+                      ["/bin/sh", "-c", "; read line; ".join(commands)], stdin=here)
 
     def go_on_if(followed):
         wait_for(lambda: follows(tracer) == followed or not tracer.running(),
                  "the readers to be followed" if followed else "nothing to be followed any more")
         os.write(there, b"\n")
     try:
-        for followed in (True, False, True):
+        for followed in [True, False] * (len(crowds) - 1) + [True]:
             go_on_if(followed)
     finally:
         os.close(here)
         os.close(there)
     tracer.wait(60)
     check_equal(tracer.status, 0, "exit status (%s)" % lib.last_line(tracer.stderr))
-    lines = read_text(t.path("tracer0.stdout")).splitlines()
-    check_equal(len(lines), 8, "lines of two runs")
-    truth = truths("\n".join(lines[:4]))
-    truth.update(truths("\n".join(lines[4:])))
+    lines, truth, ended = [], {}, 0
+    for line in read_text(t.path("tracer0.stdout")).splitlines():
+        lines.append(line)
+        if isinstance(json.loads(line), dict):  # the last one of a crowd
+            truth.update(truths("\n".join(lines)))
+            lines, ended = [], ended + 1
+    check_equal(ended, len(crowds), "crowds that have ended")
     hold_against(Graph.load(out), truth, True)
 
 

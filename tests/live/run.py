@@ -46,6 +46,7 @@ OF_KERNEL = (
     "servers:", "hosts:", "stress: writers and readers at random, a call", "stress: tables full",
     "stress: what lay", "stress: in a pid namespace: a command", "vm: a debugger", "vm: pids mean",
     "others: ss: peers", "others: lsof", "others: ipcs", "others: fio", "packages:",
+    "crowd: crowds of each kind", "crowd: UDP: each sender",
 )
 
 
