@@ -68,7 +68,8 @@ struct tracer {
 	uint64_t *cgroups; /* ids whose paths were emitted */
 	size_t nr_cgroups;
 	bool watches_messages; /* all messages, by their addresses */
-	struct flow_keys ended; /* flows to which nothing can have been added any more at the last look */
+	struct flow_keys
+		ended; /* flows to which nothing can have been added any more at the last look */
 	uint64_t last_flows;
 	struct sampler *sampler; /* NULL: not asked for */
 	bool detached;
