@@ -30,6 +30,7 @@ int dgram_opened(__u32 chan, __u64 file);
 int dgrams_end(__u32 edge);
 int unix_moved(__u32 chan, __u32 edge, __u64 file, __u32 role, __s64 ret);
 int tcp_note_fill(__u32 chan, __u32 edge, __u64 file);
+int tcp_moved(__u32 chan, __u32 edge, __u64 file, __u32 role);
 int tcp_attached(__u32 chan, __u32 end, __u64 file);
 int control_noted(__u32 edge, __u64 msg);
 int fd_noted(__u32 edge, __u32 fd);
@@ -222,8 +223,8 @@ static __always_inline void act_end(struct act *a, struct task_state *ts, __s64 
 	if (moved <= 0)
 		return;
 	if (c->key.mech > MECH_FIFO) {
-		if (c->key.mech == MECH_TCP && a->role == ROLE_WRITE)
-			tcp_note_fill(a->chan - 1, a->edge - 1, a->file);
+		if (c->key.mech == MECH_TCP)
+			tcp_moved(a->chan - 1, a->edge - 1, a->file, a->role);
 		if (c->key.mech == MECH_EVENTFD)
 			eventfd_moved(a->edge - 1);
 		if (c->key.mech == MECH_FILE)

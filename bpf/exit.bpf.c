@@ -42,8 +42,10 @@ static __always_inline void note_fill(const struct act *a, const struct chan_row
 	} else if (ret > 0 && c->key.mech <= MECH_FIFO) {
 		if (pipe_moved(c, e, a->file, a->role))
 			chan_note_fill(a->chan - 1, a->file);
-	} else if (ret > 0 && c->key.mech == MECH_TCP && a->role == ROLE_WRITE) {
-		if (tcp_may_rise(c, e, a->file))
+	} else if (ret > 0 && c->key.mech == MECH_TCP) {
+		if (a->role == ROLE_READ)
+			tcp_note_read(e, a->file);
+		else if (tcp_may_rise(c, e, a->file))
 			tcp_note_fill(a->chan - 1, a->edge - 1, a->file);
 	}
 }

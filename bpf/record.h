@@ -186,7 +186,7 @@ struct chan_row {
 	__u32 edges_over; /* there were more than that */
 	__u32 first_tail; /* of the ring, when the channel was first seen */
 	__u64 gone_bytes[ROLES_IO]; /* of edges that were taken out */
-	__u64 gone_pos[ROLES_IO];
+	__u64 gone_pos[ROLES_IO]; /* in records, of TCP: where the two streams begin, in no order */
 	/* Of both again. */
 	struct chan_end ends[2];
 	__u32 low_end; /* the kernel side's own: which end has the lower address */
@@ -213,6 +213,12 @@ struct edge_tag {
 };
 
 /*
+ * Of an edge's pos, where its last call that moved bytes left all that was written to, or read from, that
+ * end of the connection: a sequence number. The lower half is the kernel side's own.
+ */
+#define TCP_UPTO(pos) ((__u32)((pos) >> 32))
+
+/*
  * Counters of one thread in one role on one channel. Only that thread writes them, so no atomics.
  * The first cache line is what a call touches that neither fails nor sleeps.
  */
@@ -221,7 +227,7 @@ struct edge_row {
 	__u64 bytes; /* sum of what they returned */
 	__u64 nonblocking_ops; /* calls (also failed ones) that asked not to sleep */
 	__u64 last_ns; /* to the tick; jiffies while it is in the kernel's table */
-	__u64 pos; /* the kernel side's own: where in the ring the last call ended */
+	__u64 pos; /* where in the ring the last call ended; of TCP: TCP_UPTO() */
 	__u32 task; /* row of the thread */
 	__u32 chan_row;
 	__u32 proc; /* id; 0: free row */

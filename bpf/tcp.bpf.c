@@ -32,6 +32,7 @@ int tcp_note_fill(__u32 chan, __u32 edge, __u64 file)
 		return 0;
 	seq = PEEK(struct tcp_sock, sk, write_seq);
 	room = PEEK(struct sock, sk, sk_sndbuf);
+	tcp_note_upto(e, seq);
 	end = e->end & 1;
 	other = !end;
 	if (c->flags & CHAN_TWO_ENDS)
@@ -39,7 +40,19 @@ int tcp_note_fill(__u32 chan, __u32 edge, __u64 file)
 	if (!peer) /* not accepted yet, or on another host */
 		tcp_written(c, end) = (__u64)room << 32 | seq;
 	else if (peer == sk || sock_ino(peer) == c->ends[other].ino)
-		e->pos = (__u32)tcp_note(c, seq, room, peer);
+		tcp_note_peer(e, tcp_note(c, seq, room, peer));
+	return 0;
+}
+
+/* A call has moved bytes. */
+int tcp_moved(__u32 chan, __u32 edge, __u64 file, __u32 role)
+{
+	struct edge_row *e = edge_at(edge);
+
+	if (role == ROLE_WRITE)
+		return tcp_note_fill(chan, edge, file);
+	if (e)
+		tcp_note_read(e, file);
 	return 0;
 }
 

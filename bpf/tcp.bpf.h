@@ -132,6 +132,31 @@ static __always_inline __u32 tcp_end(struct chan_row *c, __u64 sk)
 	return end;
 }
 
+static __always_inline void tcp_note_upto(struct edge_row *e, __u32 seq)
+{
+	e->pos = (__u64)seq << 32 | (__u32)e->pos;
+}
+
+#define RCV_SHUTDOWN 1
+
+/* After a read: how far that end is read. The end of all counts one more, if it was seen. */
+static __always_inline void tcp_note_read(struct edge_row *e, __u64 file)
+{
+	__u64 sk = sock_of(file);
+	__u32 seq = PEEK(struct tcp_sock, sk, copied_seq);
+
+	if (seq == PEEK(struct tcp_sock, sk, rcv_nxt) &&
+	    PEEK(struct sock, sk, sk_shutdown) & RCV_SHUTDOWN)
+		seq--;
+	tcp_note_upto(e, seq);
+}
+
+/* What the other end had read when that was last looked at, of who writes. */
+static __always_inline void tcp_note_peer(struct edge_row *e, __u32 read)
+{
+	e->pos = (e->pos & ~0xffffffffULL) | read;
+}
+
 /*
  * After a write: there may be more in it than ever before. What the other end had read when that was
  * last looked at (edge_row.pos) is no more than it has read by now.
@@ -141,13 +166,14 @@ static __always_inline bool tcp_may_rise(const struct chan_row *c, struct edge_r
 	__u32 seq = PEEK(struct tcp_sock, sock_of(file), write_seq), other = !(e->end & 1);
 	__u64 peer;
 
+	tcp_note_upto(e, seq);
 	if (seq - (__u32)e->pos <= c->highwater)
 		return false;
 	peer = tcp_socket(c, other);
 	if (!peer)
 		return true;
 	/* If it is closed, and its memory another one's, nothing of that matters any more. */
-	e->pos = PEEK(struct tcp_sock, peer, copied_seq);
+	tcp_note_peer(e, PEEK(struct tcp_sock, peer, copied_seq));
 	return seq - (__u32)e->pos > c->highwater;
 }
 

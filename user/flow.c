@@ -461,6 +461,7 @@ static int resolve_lane(struct graph *g, struct chan *c, unsigned int end)
 
 	start(&x);
 	if (!drained_by_one(&x)) {
+		err = flow_take_turns(g, c, end);
 		list_for_each(r, &c->ledger, by_chan)
 			if (!err && r->end == end)
 				err = take_row(&x, r);

@@ -123,6 +123,7 @@ static int merge_edge(struct edge *to, const struct edge *from)
 	const struct gedge *b = &from->e;
 	int err = passes_merge(&a->passes, &b->passes);
 
+	graph__add_upto(a, b->bytes, b->upto);
 	a->ops += b->ops;
 	a->bytes += b->bytes;
 	a->nonblocking_ops += b->nonblocking_ops;

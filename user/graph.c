@@ -351,8 +351,16 @@ void graph__add_credentials(struct gedge *a, const struct gedge *b)
 	a->credentials += b->credentials;
 }
 
+/* Of several threads the last one's. */
+void graph__add_upto(struct gedge *a, uint64_t bytes, uint32_t upto)
+{
+	if (bytes && (!a->bytes || (int32_t)(upto - a->upto) > 0))
+		a->upto = upto;
+}
+
 static void add_counters(struct gedge *e, const struct edge_row *row)
 {
+	graph__add_upto(e, row->bytes, TCP_UPTO(row->pos));
 	e->ops += row->ops;
 	e->bytes += row->bytes;
 	e->nonblocking_ops += row->nonblocking_ops;

@@ -53,6 +53,7 @@ struct gedge {
 	struct gchan *chan;
 	enum role role;
 	unsigned int end; /* of the channel, if it has two */
+	uint32_t upto; /* of TCP, if bytes: see TCP_UPTO() */
 	uint64_t ops, bytes, nonblocking_ops, peeked_bytes;
 	uint64_t pages; /* of memory: at least so many were touched */
 	uint64_t sampled_pages, samples; /* of memory: touched later, see sample.c */
@@ -127,9 +128,11 @@ int graph__finish(struct graph *g);
 
 /* What of one edge is of events, to another; before last_ns is. */
 void graph__add_events(struct gedge *to, const struct gedge *from);
-
 /* The same of credentials. */
 void graph__add_credentials(struct gedge *to, const struct gedge *from);
+
+/* The same of how far it has moved the stream, with that many bytes; before bytes are. */
+void graph__add_upto(struct gedge *to, uint64_t bytes, uint32_t upto);
 
 /* "SIGUSR1", for the caller to free. NULL: it is no channel of signals, or there is no memory. */
 char *graph__signal(const struct gchan *c);

@@ -186,6 +186,9 @@ int flow_resolve_rows(struct graph *g, struct chan *c);
 /* flow_loose.c */
 int flow_resolve_loose(struct graph *g, struct chan *c);
 
+/* flow_turns.c: of one direction, what those had from each other who came one after the other. */
+int flow_take_turns(struct graph *g, struct chan *c, unsigned int end);
+
 /* classify.c */
 void classify_pairs(struct graph *g, struct chan *c, const struct edge *e, size_t budget);
 void classify_chan(struct graph *g, struct chan *c);

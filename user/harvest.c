@@ -103,6 +103,10 @@ static void set_public_key(struct chan_row *c)
 {
 	memset(c->gone_bytes, 0, sizeof(c->gone_bytes));
 	memset(c->gone_pos, 0, sizeof(c->gone_pos));
+	if (c->key.mech == MECH_TCP) {
+		c->gone_pos[0] = c->key.ino >> 32;
+		c->gone_pos[1] = (__u32)c->key.ino;
+	}
 	if (MECHS_MEMORY >> c->key.mech & 1)
 		c->queued_ns = 0;
 	if (c->key.mech == MECH_FILE)

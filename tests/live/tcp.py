@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """TCP connections: every workload against its facts, and many through one descriptor."""
+import random
+from collections import Counter
+
 from facts import register
-from lib import PYTHON, check_equal, test
+from lib import PYTHON, check, check_equal, pick, test
 
 VARIANTS = {
     "tcp-echo": ["", "how=mmsg", "how=send family=v6", "how=msg family=mapped", "how=iov family=dual",
@@ -74,7 +77,7 @@ def one_after_another(t):
     check_equal(sorted(flows.values()), [[n, n] for n in range(1, 101)], "bytes either way of each")
 
 
-# Both ends are handed over: what comes after the first 1000 bytes is of others, and for others.
+# Both ends are handed over, and one is handed back: who came again took no turns.
 HANDED_OVER = """
 import os, socket
 s = socket.create_server(("127.0.0.1", 0))
@@ -83,13 +86,13 @@ def get(c, n):
         n -= len(c.recv(n))
 if not os.fork():
     c = socket.create_connection(s.getsockname())
-    c.sendall(b"a" * 1000)
-    get(c, 1)
+    c.sendall(b"a" * 999)
     if not os.fork():
         c.sendall(b"b" * 30)
-        get(c, 1)
+        get(c, 2)
         os._exit(0)
     os.wait()
+    c.sendall(b"a")
     os._exit(0)
 c, _ = s.accept()
 if not os.fork():
@@ -97,8 +100,9 @@ if not os.fork():
     c.sendall(b"x")
     os._exit(0)
 os.wait()
-get(c, 30)
+get(c, 29)
 c.sendall(b"x")
+get(c, 1)
 os.wait()
 """
 
@@ -112,3 +116,82 @@ def handed_over(t):
     said = [(f["bytes"], f["shared_bytes"]) for f in
             graph.flows_between(ends["write"], ends["read"])]
     check_equal(said, [(970, 30)], "bytes at least, and at most more")
+
+
+# Who writes and who reads, in which order: P is the first process, any other letter a child of its own.
+TURNS = """
+import os, random, socket, sys
+def by(who, work):
+    if who == "P":
+        work()
+        return os.getpid()
+    pid = os.fork()
+    if not pid:
+        work()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return pid
+def take(sock, size):
+    assert len(sock.recv(size, socket.MSG_WAITALL)) == size
+rng = random.Random(int(sys.argv[1]))
+with socket.create_server(("127.0.0.1", 0)) as listener:
+    for order in sys.argv[2:]:
+        client = socket.create_connection(listener.getsockname())
+        server = listener.accept()[0]
+        put, taken = order.split("/")
+        ends = ((client, put), (server, taken))
+        sizes = [rng.sample(range(1, 300), len(put)), rng.sample(range(1, 300), len(taken))]
+        sizes[0][-1] += sum(sizes[1]) # there is enough, and some of it is never read
+        print(client.getsockname()[1])
+        for who, size in zip(put, sizes[0]):
+            print("w", by(who, lambda: client.sendall(b"x" * size)), size)
+        for who, size in zip(taken, sizes[1]):
+            print("r", by(who, lambda: take(server, size)), size)
+        client.close()
+        server.close()
+"""
+
+
+def told_turns(text):
+    """By port, (writer, reader) -> bytes, from what the script says."""
+    turns, flows = {}, {}
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) == 1:
+            turn = turns[int(words[0])] = {"w": [], "r": []}
+        else:
+            turn[words[0]] += [int(words[1])] * int(words[2])
+    for port, turn in turns.items():
+        flows[port] = Counter(zip(turn["w"], turn["r"]))
+    return flows
+
+
+def check_turns(t, seed, orders, exact):
+    graph = t.trace([PYTHON, "-c", TURNS, str(seed)] + orders, options=["-m", "tcp"])
+    truth = told_turns(graph.tracer.stdout)
+    for chan in graph.chans.values():
+        wanted = truth.pop(int(chan["ends"][0]["address"].rpartition(":")[2]))
+        found = [f for f in graph.flows if f["channel"] == chan["id"]]
+        got = {(graph.procs[f["from"]]["pid"], graph.procs[f["to"]]["pid"]): f["bytes"]
+               for f in found if f["bytes"]}
+        if exact:
+            check_equal(got, dict(wanted), "bytes from whom to whom")
+            check_equal({f["certainty"] for f in found}, {"exact"}, "certainty")
+        for pair, size in got.items():
+            check(size <= wanted[pair], "%s: %d bytes, but it was %s" % (pair, size, wanted))
+    check_equal(truth, {}, "connections that are not in the graph")
+
+
+@test("a connection that several use one after the other")
+def in_turn(t):
+    orders = ["Pa/Pb", "ab/cd", "Pab/cPd", "aPb/Pcde", "abcP/dP", "PPaa/PPbb", "aP/aaaP"]
+    check_turns(t, 1, orders, True)
+
+
+@test("a connection that several use more than once: nothing wrong is called exact")
+def in_turns(t):
+    rng = random.Random(4)
+    orders = ["PaP/Pb", "Pa/PbP", "PaPa/PbPb", "aPbP/Pab", "PaP/PbP"]
+    orders += ["".join(rng.choices("PPa", k=6)) + "/" + "".join(rng.choices("PPa", k=6))
+               for _ in range(pick(40, 8))]
+    check_turns(t, 2, orders, False)
