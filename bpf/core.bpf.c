@@ -226,12 +226,12 @@ int edge_failed(__u32 edge, __s64 ret, __u32 flags)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct edge_row *e = edge_at(edge);
 	__u8 no = ret <= -512 ? ERR_RESTART : -ret;
-	struct task_state *ts = state_of(task);
+	struct engine *en = the_engine();
 
-	if (!e || !ts)
+	if (!e || !en)
 		return 0;
 	if (was_not_made(task, ret)) {
-		ts->seen--;
+		__sync_fetch_and_add(&en->seen, -1);
 		if (flags & ACT_NONBLOCK)
 			e->nonblocking_ops--;
 		return 0;
@@ -450,6 +450,8 @@ static __always_inline __u32 waits_for(struct task_state *ts)
  */
 static __always_inline bool waits_for_signal(const struct task_state *ts, __u32 kind, __u32 fd)
 {
+	if (!(cfg.mechs & 1U << MECH_SIGNAL))
+		return false;
 	return kind == KIND_sigwait ||
 	       (kind == KIND_read && ts->cache[fd % FD_CACHE].edge[ROLE_READ] == SIGNALFD);
 }

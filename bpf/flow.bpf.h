@@ -13,11 +13,14 @@ static const struct flow_val no_flow;
 static __always_inline struct flow_val *flow_at(struct flow_key *key, __u64 loses)
 {
 	struct flow_val *v = bpf_map_lookup_elem(&flows, key);
-	struct engine *en = the_engine();
+	struct engine *en;
 	long err;
 
-	if (v || !en)
+	if (v)
 		return v;
+	en = the_engine();
+	if (!en)
+		return NULL;
 	err = bpf_map_update_elem(&flows, key, (void *)&no_flow, BPF_NOEXIST);
 	if (err == -E2BIG) {
 		lose(LOSS_NO_FLOW, loses);

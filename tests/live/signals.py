@@ -90,6 +90,12 @@ def slept(t):
         check(pause * 1e9 <= edge["max_blocked_ns"] < edge["blocked_ns"], signal + ": longest")
 
 
+@test("waiting for a signal is nothing to a trace of something else")
+def not_asked_for(t):
+    graph = t.trace([PYTHON, "-c", WAITS % (2, 0.01)], ["-m", "pipe"])
+    check(not graph.edges, "there are edges")
+
+
 # Taken by calls, while others are being sent.
 TAKEN_BY_CALLS = """
 import os, signal

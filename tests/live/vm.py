@@ -82,6 +82,29 @@ def debugger_outside(t):
     check_debugged(graph, found, graph.pid(sleeper.pid))
 
 
+@test("what a debugger that is not watched fails to read")
+def fails_outside(t):
+    sleeper, out = start_sleeper(t), t.path("graph.json")
+    tracer = t.tracer(["-o", out, "-m", "vm", "-p", str(sleeper.pid)])
+    t.ready(tracer)
+    debugger = t.run([PYTHON, "-c", """
+import ctypes, errno, sys
+libc = ctypes.CDLL(None, use_errno=True)
+class iovec(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_void_p), ("len", ctypes.c_size_t)]
+here, nowhere = iovec(ctypes.addressof(ctypes.create_string_buffer(8)), 8), iovec(8, 8)
+for i in range(3):
+    n = libc.process_vm_readv(int(sys.argv[1]), ctypes.byref(here), 1, ctypes.byref(nowhere), 1, 0)
+    assert n == -1 and ctypes.get_errno() == errno.EFAULT
+""", str(sleeper.pid)])
+    check_equal(debugger.status, 0, "status of the debugger: " + lib.last_line(debugger.stderr))
+    t.stop(tracer)
+    graph = Graph.load(out)
+    graph.check_sane(tracer.pid)
+    edge, = graph.edges_of(proc=graph.pid(debugger.pid))
+    check_equal((edge["ops"], errors(edge)), (0, {"EFAULT": 3}), "calls that failed")
+
+
 @test("a debugger that is watched, of a process that is not")
 def target_outside(t):
     sleeper = start_sleeper(t)
