@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -272,14 +273,22 @@ static void one_sender(void *arg)
 	}
 }
 
+/*
+ * With a timeout, again and again: when one of several readers of a UDP socket wakes up, the kernel
+ * moves all that has come to a second queue, where one that was just about to sleep does not look.
+ */
 static ssize_t receive_one(const struct end *e, char *tag)
 {
 	union addr from;
-	socklen_t len = sizeof(from);
+	ssize_t n;
 
-	if (arg_is("how", "recv"))
-		return x_recv(e, tag, 1, 0);
-	return x_recvfrom(e, tag, 1, 0, &from.sa, &len);
+	do {
+		socklen_t len = sizeof(from);
+
+		n = arg_is("how", "recv") ? x_recv(e, tag, 1, 0)
+					  : x_recvfrom(e, tag, 1, 0, &from.sa, &len);
+	} while (n < 0 && errno == EAGAIN);
+	return n;
 }
 
 static void one_receiver(void *arg)
@@ -301,9 +310,12 @@ static void one_receiver(void *arg)
 
 static void run_udp_many(void)
 {
+	struct timeval timeout = { .tv_sec = 1 };
 	struct job job;
 
 	job__box(&job, 0);
+	die_if(setsockopt(job.box[0].fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)),
+	       "SO_RCVTIMEO: %s", strerror(errno));
 	for (job.index = 0; job.index < (int)arg_num("senders"); job.index++)
 		proc__spawnf(one_sender, &job, "w%d", job.index);
 	for (job.index = 0; job.index < (int)arg_num("readers"); job.index++)
