@@ -174,13 +174,13 @@ struct {
 	__type(value, struct mem_spans);
 } mem_spans SEC(".maps");
 
-/* How many processes have shared memory, by the lowest bits of their pids: mostly none. */
+/* How many spans lie in each part of address spaces, whosever they are: mostly none. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, MEM_SHARERS);
+	__uint(max_entries, MEM_PLACES);
 	__type(key, __u32);
 	__type(value, __u32);
-} mem_sharers SEC(".maps");
+} mem_places SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

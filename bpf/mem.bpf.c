@@ -234,17 +234,16 @@ static __always_inline bool is_in_span(const struct mem_spans *m, __u64 addr)
 	return false;
 }
 
-/* Most programs share nothing: they leave at the first look-up. */
+/* Most programs share nothing about there: they leave at the first look-up, before any helper is called. */
 static __always_inline bool may_be_shared(__u64 addr)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	__u32 *sharers = sharers_like(task->tgid);
+	__u32 *spans = spans_about(addr);
 	struct task_state *ts;
 	struct mem_spans *m;
 
-	if (!sharers || !*sharers)
+	if (!spans || !*spans)
 		return false;
-	ts = state_of(task);
+	ts = state_of(bpf_get_current_task_btf());
 	m = ts ? spans_of(ts) : NULL;
 	return m && is_in_span(m, addr);
 }
@@ -308,7 +307,7 @@ static __noinline int mem_mapped(__u64 addr, __u32 counts, __u32 flags, __u64 or
 {
 	struct task_state *ts = state_of(bpf_get_current_task_btf());
 	struct vma_look *l = vma_look_in(KEY_CALL);
-	__u32 chan, tgid = bpf_get_current_task_btf()->tgid;
+	__u32 chan;
 	bool found;
 
 	if (!ts || !l)
@@ -318,13 +317,13 @@ static __noinline int mem_mapped(__u64 addr, __u32 counts, __u32 flags, __u64 or
 	l->origin = 0;
 	if (!found) {
 		/* It may be that long. */
-		span_add(ts->proc, ts->proc_id, tgid, addr, SPAN_OPEN, 0);
+		span_add(ts->proc, ts->proc_id, addr, SPAN_OPEN, 0);
 		lose(LOSS_PAGE, 1);
 		return 0;
 	}
 	if (!l->file)
 		return 0;
-	span_add(ts->proc, ts->proc_id, tgid, l->seen.start, l->seen.end,
+	span_add(ts->proc, ts->proc_id, l->seen.start, l->seen.end,
 		 MEM_ORIGIN(l->seen.page, l->seen.start));
 	chan = chan_of_scratch(KEY_CALL, l->file, ROLE_ATTACH, 0);
 	chan_mapped(chan, l->seen.flags, flags);
@@ -396,7 +395,8 @@ static long span_drop_step(__u32 i, struct span_step *s)
 {
 	struct mem_spans *m = bpf_map_lookup_elem(&mem_spans, &s->proc);
 	struct mem_span *at = m ? span_at(m, i) : NULL;
-	__u64 end, doubt;
+	__u64 start, end, doubt;
+	bool shared;
 
 	if (!at)
 		return 1;
@@ -405,9 +405,10 @@ static long span_drop_step(__u32 i, struct span_step *s)
 	if (end == doubt || at->start < s->start || end > s->end || !end ||
 	    __sync_val_compare_and_swap(&at->end, end, doubt) != end)
 		return 0;
-	if (!vma_any_shared(at->start, end, KEY_CALL))
-		end = 0;
-	__sync_val_compare_and_swap(&at->end, doubt, end);
+	start = at->start;
+	shared = vma_any_shared(start, end, KEY_CALL);
+	if (__sync_val_compare_and_swap(&at->end, doubt, shared ? end : 0) == doubt && !shared)
+		span_counts(start, end, -1);
 	return 0;
 }
 

@@ -197,42 +197,87 @@ static __always_inline bool mem_fill(struct chan_row *c, __u64 file)
 
 /* --- where a process has shared memory: a superset, that tells most page faults apart at once --- */
 
-static __always_inline __u32 *sharers_like(__u32 tgid)
+/* Of an end: it does not count yet, or perhaps no more, for who looks whether there is one already. */
+#define SPAN_IN_DOUBT 1ULL
+#define SPAN_TAKEN SPAN_IN_DOUBT /* and nothing lies in it yet */
+#define SPAN_OPEN (~0ULL << MEM_PAGE_SHIFT) /* no end */
+
+static __always_inline struct mem_span *span_at(struct mem_spans *m, __u32 i)
 {
-	tgid &= MEM_SHARERS - 1;
-	return bpf_map_lookup_elem(&mem_sharers, &tgid);
+	return i < MEM_SPANS ? &m->span[i] : NULL;
 }
 
-/* The process has shared memory from now on. */
-static __always_inline void spans_begin(struct mem_spans *m, __u32 tgid)
+/* How many spans of any process lie about that address. */
+static __always_inline __u32 *spans_about(__u64 addr)
 {
-	__u32 *sharers = sharers_like(tgid);
+	__u32 place = addr >> MEM_PLACE_SHIFT & (MEM_PLACES - 1);
 
-	if (!sharers || __sync_lock_test_and_set(&m->nr, 1))
+	return bpf_map_lookup_elem(&mem_places, &place);
+}
+
+struct place_step {
+	__u64 start;
+	__u32 change;
+};
+
+static long place_step(__u32 i, struct place_step *s)
+{
+	__u32 *spans = spans_about(s->start + ((__u64)i << MEM_PLACE_SHIFT));
+
+	if (spans)
+		__sync_fetch_and_add(spans, s->change);
+	return 0;
+}
+
+/* There is one span more, or one less. */
+static __always_inline void span_counts(__u64 start, __u64 end, __s32 change)
+{
+	struct place_step s = { .start = start, .change = change };
+	__u64 places;
+
+	end &= ~SPAN_IN_DOUBT;
+	if (end <= start)
 		return;
-	m->tgid = tgid;
-	__sync_fetch_and_add(sharers, 1);
+	places = ((end - 1) >> MEM_PLACE_SHIFT) - (start >> MEM_PLACE_SHIFT) + 1;
+	bpf_loop(places < MEM_PLACES ? places : MEM_PLACES, place_step, &s, 0);
+}
+
+/* All spans of the process in that row, as it gets them or loses them. */
+struct spans_step {
+	__u32 proc;
+	__s32 change;
+};
+
+static long spans_step(__u32 i, const struct spans_step *s)
+{
+	struct mem_spans *m = bpf_map_lookup_elem(&mem_spans, &s->proc);
+	struct mem_span *at = m ? span_at(m, i) : NULL;
+
+	if (!at)
+		return 1;
+	span_counts(at->start, at->end, s->change);
+	if (s->change < 0)
+		__builtin_memset(at, 0, sizeof(*at));
+	return 0;
 }
 
 /* No thread of the process is left that could use them. */
-static __always_inline void spans_end(struct mem_spans *m)
+static __always_inline void spans_end(struct mem_spans *m, __u32 proc)
 {
-	__u32 *sharers = sharers_like(m->tgid);
+	struct spans_step s = { .proc = proc, .change = -1 };
 
-	if (sharers && __sync_lock_test_and_set(&m->nr, 0)) {
-		__sync_fetch_and_sub(sharers, 1);
-		__builtin_memset(m->span, 0, sizeof(m->span));
-	}
+	if (__sync_lock_test_and_set(&m->nr, 0))
+		bpf_loop(MEM_SPANS, spans_step, &s, 0);
 	m->proc = 0;
 }
 
 /* Of which process they are; threads of it may come here at once. */
-static __always_inline void spans_are_of(struct mem_spans *m, __u32 proc_id)
+static __always_inline void spans_are_of(struct mem_spans *m, __u32 proc, __u32 proc_id)
 {
 	if (m->proc == proc_id)
 		return;
 	if (m->proc)
-		spans_end(m);
+		spans_end(m, proc);
 	m->proc = proc_id;
 }
 
@@ -246,20 +291,10 @@ static __always_inline struct mem_spans *spans_of(struct task_state *ts)
 /* A range that some step is done with, for each span. */
 struct span_step {
 	__u32 proc; /* row */
-	__u32 covered; /* no bool, of which the verifier would not know that it is 0 or 1 */
+	__u32 covered, made; /* no bool, of which the verifier would not know that it is 0 or 1 */
 	__u64 start, end;
 	__u64 origin;
 };
-
-/* Of an end: it does not count yet, or perhaps no more, for who looks whether there is one already. */
-#define SPAN_IN_DOUBT 1ULL
-#define SPAN_TAKEN SPAN_IN_DOUBT /* and nothing lies in it yet */
-#define SPAN_OPEN (~0ULL << MEM_PAGE_SHIFT) /* no end */
-
-static __always_inline struct mem_span *span_at(struct mem_spans *m, __u32 i)
-{
-	return i < MEM_SPANS ? &m->span[i] : NULL;
-}
 
 /* By a helper's loop, as the verifier would go through each of its rounds in every way. */
 static long span_add_step(__u32 i, struct span_step *s)
@@ -284,11 +319,11 @@ static long span_add_step(__u32 i, struct span_step *s)
 	at->start = s->start;
 	at->origin = s->origin;
 	*(volatile __u64 *)&at->end = s->end;
-	s->covered = true;
+	s->covered = s->made = true;
 	return 1;
 }
 
-static __always_inline void span_add(__u32 proc, __u32 proc_id, __u32 tgid, __u64 start, __u64 end,
+static __always_inline void span_add(__u32 proc, __u32 proc_id, __u64 start, __u64 end,
 				     __u64 origin)
 {
 	struct mem_spans *m = bpf_map_lookup_elem(&mem_spans, &proc);
@@ -296,29 +331,35 @@ static __always_inline void span_add(__u32 proc, __u32 proc_id, __u32 tgid, __u6
 
 	if (!m)
 		return;
-	spans_are_of(m, proc_id);
-	spans_begin(m, tgid);
+	spans_are_of(m, proc, proc_id);
+	m->nr = 1;
+	span_counts(start, end, 1);
 	bpf_loop(MEM_SPANS, span_add_step, &s, 0);
+	if (!s.made)
+		span_counts(start, end, -1);
 	if (s.covered)
 		return;
-	/* No room: whatever it touches is looked at. */
+	/* No room: whatever it touches is looked at. What was in its place is counted for good. */
+	span_counts(0, SPAN_OPEN, 1);
+	if (__sync_lock_test_and_set(&m->span[0].end, SPAN_OPEN) == SPAN_OPEN)
+		span_counts(0, SPAN_OPEN, -1);
 	m->span[0].start = m->span[0].origin = 0;
-	m->span[0].end = SPAN_OPEN;
 }
 
-static __always_inline void spans_inherit(__u32 from, __u32 from_id, __u32 to, __u32 to_id,
-					  __u32 tgid)
+static __always_inline void spans_inherit(__u32 from, __u32 from_id, __u32 to, __u32 to_id)
 {
 	struct mem_spans *m = bpf_map_lookup_elem(&mem_spans, &from), *n;
+	struct spans_step s = { .proc = to, .change = 1 };
 
 	if (!m || !m->nr || m->proc != from_id)
 		return;
 	n = bpf_map_lookup_elem(&mem_spans, &to);
 	if (!n)
 		return;
-	spans_are_of(n, to_id);
+	spans_are_of(n, to, to_id);
 	__builtin_memcpy(n->span, m->span, sizeof(n->span));
-	spans_begin(n, tgid);
+	n->nr = 1;
+	bpf_loop(MEM_SPANS, spans_step, &s, 0);
 }
 
 /* The memory is another one, or none any more. */
@@ -327,7 +368,7 @@ static __always_inline void spans_forget(__u32 proc)
 	struct mem_spans *m = bpf_map_lookup_elem(&mem_spans, &proc);
 
 	if (m)
-		spans_end(m);
+		spans_end(m, proc);
 }
 
 #endif

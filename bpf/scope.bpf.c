@@ -45,7 +45,7 @@ int BPF_PROG(on_fork, struct task_struct *child)
 	task_inherit(ts, to);
 	p = proc_at(proc);
 	if (p)
-		spans_inherit(ts->proc, ts->proc_id, proc, p->id, child->tgid);
+		spans_inherit(ts->proc, ts->proc_id, proc, p->id);
 	if (p)
 		record_life(LIFE_FORK, p->id, p->parent, p->pid, p->comm);
 	return 0;

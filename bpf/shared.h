@@ -293,13 +293,13 @@ struct mem_span {
 	__u64 origin; /* see MEM_ORIGIN(); 0: not known, or it differs */
 };
 
-#define MEM_SHARERS 4096 /* power of two */
+/* Such parts of an address space are told apart, until they begin anew. Chance puts few programs into one. */
+#define MEM_PLACE_SHIFT 26
+#define MEM_PLACES 16384 /* power of two */
 
 struct mem_spans {
 	__u32 proc; /* id */
 	__u32 nr; /* 0: it has none */
-	__u32 tgid; /* as the kernel counts them */
-	__u32 _pad;
 	struct mem_span span[MEM_SPANS];
 };
 

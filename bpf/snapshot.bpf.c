@@ -147,7 +147,7 @@ int snap_map(struct bpf_iter__task_vma *ctx)
 		return 0;
 	row = chan_get_in(KEY_SNAPSHOT, &key, file, ROLE_ATTACH, CHAN_PREEXISTING);
 	chan_mapped(row, vma->vm_flags, CHAN_TOUCHED_BEFORE);
-	span_add(ts->proc, ts->proc_id, task->tgid, vma->vm_start, vma->vm_end,
+	span_add(ts->proc, ts->proc_id, vma->vm_start, vma->vm_end,
 		 MEM_ORIGIN(vma->vm_pgoff, vma->vm_start));
 	return 0;
 }

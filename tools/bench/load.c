@@ -382,8 +382,9 @@ static pid_t start_faulter(int cpu)
 		return pid;
 	detach_from_main();
 	pin(cpu);
-	pages = mmap(NULL, MAX_FAULTS * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-		     -1, 0);
+	/* Away from what the worker shares, as the memory of a program of its own would be. */
+	pages = mmap((void *)(1UL << 44), MAX_FAULTS * page, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	must(pages != MAP_FAILED && !madvise(pages, MAX_FAULTS * page, MADV_NOHUGEPAGE));
 	while (read(to_faulter[0], &nr, sizeof(nr)) == sizeof(nr) && nr <= MAX_FAULTS) {
 		ns = touch_pages(pages, nr, page);
