@@ -261,7 +261,7 @@ static int put_chan_node(FILE *f, const struct gchan *c)
 	if (c->row.capacity)
 		fprintf(f, "\\nholds %s%s", human__exact(n, c->row.capacity),
 			m->fill_is_memory ? " of memory" : "");
-	if (c->row.capacity)
+	if (c->row.capacity && m->measured != IN_PAGES)
 		fprintf(f, ", at most %s were in it", human__exact(n, c->row.highwater));
 	if (c->row.capacity && m->fill_is_memory)
 		fprintf(f, "\\nat most %llu messages", c->row.highwater_messages);

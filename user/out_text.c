@@ -424,7 +424,8 @@ static int put_flow(struct out *o, const struct gflow *f)
 	table__add(p->flows, mech__get(f->chan->row.key.mech)->name);
 	add_chan(p->flows, f->chan);
 	table__add(p->flows, amount__text(amount, f->chan, f->bytes, f->pages));
-	table__add(p->flows, human__count(n, f->ops));
+	/* What is only touched takes no calls. */
+	table__add(p->flows, f->ops || !f->pages ? human__count(n, f->ops) : "-");
 	waited = find_waited(p, o->g, f->from, f->chan, 0);
 	add_waited(p->flows, &waited, 0);
 	waited = find_waited(p, o->g, f->to, f->chan, 1);
