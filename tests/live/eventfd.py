@@ -63,6 +63,29 @@ os.close(m)
 os.close(s)
 """)
 
+TWO_WRITE = """
+import os, sys
+m, s = os.openpty()
+for size in (5, 7):
+    pid = os.fork()
+    if not pid:
+        os.write(s, b"x" * size)
+        os._exit(0)
+    os.waitpid(pid, 0)
+left = int(sys.argv[1])
+while left:
+    left -= len(os.read(m, left))
+"""
+
+
+@test("what each of several wrote to a terminal is known, if one reader has read all of it")
+def terminal_shared(t):
+    for size, certainty, known in ((12, "inferred", [5, 7]), (11, "shared", [0, 0])):
+        graph = t.trace([PYTHON, "-c", TWO_WRITE, str(size)], options=["-m", "pty"])
+        check_equal(sorted(f["bytes"] for f in graph.flows), known, "bytes known of %d" % size)
+        check_equal({f["certainty"] for f in graph.flows}, {certainty}, "certainty of %d" % size)
+
+
 SAME_PORTS = """
 import socket
 def vsock(port):
